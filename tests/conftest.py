@@ -1,0 +1,86 @@
+"""Fixtures every test may use. Databases are real: one cluster per run, one clone of a template per test."""
+
+import asyncio
+import itertools
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from providerd_server import migrate
+from providerd_server.embedded import EmbeddedPostgres
+
+TEMPLATE = "template_providerd"
+
+_numbers = itertools.count(1)
+
+
+class Psql(Protocol):
+    """Runs the bundled psql against a database; extra arguments go to psql, ``input`` to its standard input."""
+
+    def __call__(
+        self, dsn: str, *arguments: str, input: str | None = None
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL without tables. It does not sync to disk: what it holds is gone after the run anyway."""
+    # Directly under /tmp and open to pass through, because root's PostgreSQL runs as another account.
+    with tempfile.TemporaryDirectory(prefix="providerd-", dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        with EmbeddedPostgres(Path(directory) / "data", settings={"fsync": "off"}) as postgres:
+            yield postgres
+
+
+@pytest.fixture(scope="session")
+def psql(cluster: EmbeddedPostgres) -> Psql:
+    """The real psql, stopping at the first error."""
+
+    def run(dsn: str, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [cluster.binaries / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, *arguments],
+            env=dict(cluster.environment),
+            input=input or "",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def template(cluster: EmbeddedPostgres, psql: Psql) -> str:
+    """The name of a database with the newest schema and no data, to clone."""
+    _command(cluster, psql, f"CREATE DATABASE {TEMPLATE}")
+    asyncio.run(migrate.up(cluster.dsn(TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(cluster: EmbeddedPostgres, psql: Psql, template: str) -> Iterator[str]:
+    """The URL of a database of this test's own, with the newest schema and no data."""
+    yield from _temporary_database(cluster, psql, template)
+
+
+@pytest.fixture
+def empty_database(cluster: EmbeddedPostgres, psql: Psql) -> Iterator[str]:
+    """The URL of a database of this test's own, without a schema."""
+    yield from _temporary_database(cluster, psql, "template1")
+
+
+def _temporary_database(cluster: EmbeddedPostgres, psql: Psql, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    _command(cluster, psql, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY WAL_LOG")
+    yield cluster.dsn(name)
+    _command(cluster, psql, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _command(cluster: EmbeddedPostgres, psql: Psql, sql: str) -> None:
+    done = psql(cluster.dsn("postgres"), "-c", sql)
+    assert done.returncode == 0, done.stderr
