@@ -19,16 +19,19 @@ _numbers = itertools.count(1)
 
 
 class Psql(Protocol):
-    """Runs the bundled psql against a database; extra arguments go to psql, ``input`` to its standard input."""
+    """Runs the bundled psql; further arguments go to psql, ``input`` to its standard input."""
 
     def __call__(
-        self, dsn: str, *arguments: str, input: str | None = None
+        self,
+        dsn: str,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002 - as subprocess.run has it
     ) -> subprocess.CompletedProcess[str]: ...
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
-    """A running PostgreSQL without tables. It does not sync to disk: what it holds is gone after the run anyway."""
+    """A running PostgreSQL without tables. It does not sync to disk, for its data ends with the run."""
     # Directly under /tmp and open to pass through, because root's PostgreSQL runs as another account.
     with tempfile.TemporaryDirectory(prefix="providerd-", dir="/tmp") as directory:
         Path(directory).chmod(0o755)
@@ -40,7 +43,11 @@ def cluster() -> Iterator[EmbeddedPostgres]:
 def psql(cluster: EmbeddedPostgres) -> Psql:
     """The real psql, stopping at the first error."""
 
-    def run(dsn: str, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        dsn: str,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002 - as subprocess.run has it
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [cluster.binaries / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dsn, *arguments],
             env=dict(cluster.environment),

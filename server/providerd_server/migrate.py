@@ -1,7 +1,7 @@
 """Brings a database's schema up to date from the files ``NNN_name.sql``, and takes it away again.
 
-Each file runs in one transaction together with its line in the ledger, ``public.providerd_migrations``, so it is
-either applied and recorded or neither. The files also run by hand with ``psql -f`` and may be run twice: a
+Each file runs in one transaction together with its line in the ledger, ``public.providerd_migrations``, so it
+is either applied and recorded or neither. The files also run by hand with ``psql -f`` and may be run twice: a
 database that was set up that way is taken over by running and recording them.
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 import asyncpg
 from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresError
 
-# One migrator at a time: the bytes of "provider" as a bigint. Held per transaction, not per session, because behind
-# a transaction pooler the session that unlocks may be another than the one that locked.
+# One migrator at a time: the bytes of "provider" as a bigint. Held per transaction, not per session, because
+# behind a transaction pooler the session that unlocks may be another than the one that locked.
 LOCK_KEY = int.from_bytes(b"provider", "big")
 LOCK_TIMEOUT = "60s"
 CONNECT_TIMEOUT = 10.0
@@ -47,6 +47,10 @@ BEGIN
     END LOOP;
 END
 $$;
+"""
+
+_RECORD = """
+INSERT INTO public.providerd_migrations (version, name, checksum) VALUES ($1, $2, $3) RETURNING applied_at
 """
 
 
@@ -79,8 +83,8 @@ async def up(target: asyncpg.Connection | str) -> list[Migration]:
         target: a connection, or the connection URL of a database.
 
     Raises:
-        MigrationError: the database is out of reach, an applied file was edited or removed, or a file fails; files
-            before that one stay applied, that one leaves no trace.
+        MigrationError: the database is out of reach, an applied file was edited or removed, or a file fails;
+            files before that one stay applied, that one leaves no trace.
     """
     files = migration_files()
     done = []
@@ -97,7 +101,7 @@ async def up(target: asyncpg.Connection | str) -> list[Migration]:
 
 
 async def status(target: asyncpg.Connection | str) -> list[Migration]:
-    """Return all migrations in order, with ``applied_at`` set for those that the database has; changes nothing.
+    """Return all migrations in order, with ``applied_at`` set for those that the database has.
 
     Raises:
         MigrationError: the database is out of reach, or an applied file was edited or removed.
@@ -115,7 +119,7 @@ async def rollback(target: asyncpg.Connection | str) -> None:
     """Drop everything the migrations made, the data and the ledger included. There is no way back.
 
     Raises:
-        MigrationError: the database is out of reach, or the rollback file fails, and then everything is still there.
+        MigrationError: the database is out of reach, or the rollback file fails, and nothing was dropped.
     """
     migration = _read_files()[ROLLBACK_VERSION]
     async with _connection(target) as connection, _exclusive(connection):
@@ -145,12 +149,8 @@ def _read_files() -> dict[int, Migration]:
         if match := _FILE_NAME.fullmatch(entry.name):
             version, content = int(match[1]), entry.read_bytes()
             if version in files:
-                raise MigrationError(
-                    f"{files[version].name} and {entry.name} have one number: renumber the newer"
-                )
-            files[version] = Migration(
-                version, entry.name, hashlib.sha256(content).hexdigest(), sql=content.decode()
-            )
+                raise MigrationError(f"{files[version].name} and {entry.name} have one number: renumber the newer")
+            files[version] = Migration(version, entry.name, hashlib.sha256(content).hexdigest(), sql=content.decode())
     if not files.keys() - {ROLLBACK_VERSION} or ROLLBACK_VERSION not in files:
         raise MigrationError(f"the migration files are not in {directory}: install providerd again")
     return files
@@ -176,7 +176,7 @@ async def _connection(target: asyncpg.Connection | str) -> AsyncIterator[asyncpg
 async def _connect(dsn: str) -> asyncpg.Connection:
     try:
         # Behind a transaction pooler a prepared statement may not be found again.
-        return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, statement_cache_size=0)
+        connection: asyncpg.Connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, statement_cache_size=0)
     except ValueError:
         # Its text may quote a part of the password, as when that holds an unquoted "@" or "/".
         raise MigrationError(
@@ -184,6 +184,7 @@ async def _connect(dsn: str) -> asyncpg.Connection:
         ) from None
     except (OSError, PostgresError, InterfaceError) as error:
         raise MigrationError(f"cannot connect to the database: {_one_line(error)}") from None
+    return connection
 
 
 @asynccontextmanager
@@ -196,9 +197,7 @@ async def _exclusive(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def _read_ledger(connection: asyncpg.Connection) -> dict[int, Migration]:
-    rows = await connection.fetch(
-        "SELECT version, name, checksum, applied_at FROM public.providerd_migrations"
-    )
+    rows = await connection.fetch("SELECT version, name, checksum, applied_at FROM public.providerd_migrations")
     return {row["version"]: Migration(**row, sql="") for row in rows}
 
 
@@ -222,7 +221,7 @@ def _compare(files: list[Migration], ledger: Mapping[int, Migration]) -> None:
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> Migration:
     await _execute(connection, migration)
     applied_at = await connection.fetchval(
-        "INSERT INTO public.providerd_migrations (version, name, checksum) VALUES ($1, $2, $3) RETURNING applied_at",
+        _RECORD,
         *(migration.version, migration.name, migration.checksum),
     )
     return replace(migration, applied_at=applied_at)

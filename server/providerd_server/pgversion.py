@@ -1,7 +1,7 @@
 """Which PostgreSQL servers have a pgcrypto that is safe to give ciphertexts to."""
 
-# CVE-2026-2005: a crafted ciphertext overflows a heap buffer of pgcrypto's PGP parser and runs code as the server.
-# https://www.postgresql.org/support/security/CVE-2026-2005/ names the first minor version of each branch without it.
+# CVE-2026-2005: a crafted ciphertext overflows a heap buffer of pgcrypto's PGP parser and runs code as the
+# server. The first minor version of each branch without it: https://www.postgresql.org/support/security/CVE-2026-2005/
 FIXED_MINORS = {14: 21, 15: 16, 16: 12, 17: 8, 18: 2}
 
 
@@ -20,7 +20,5 @@ def version_warning(server_version_num: int) -> str | None:
             f"move to a supported major version, {min(FIXED_MINORS)} or newer"
         )
     if minor < fixed:
-        return (
-            f"PostgreSQL {major}.{minor} has CVE-2026-2005 in pgcrypto: update it to {major}.{fixed} or newer"
-        )
+        return f"PostgreSQL {major}.{minor} has CVE-2026-2005 in pgcrypto: update it to {major}.{fixed} or newer"
     return None

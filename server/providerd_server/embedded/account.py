@@ -40,7 +40,10 @@ class Account:
         """Return the first directory on the way to ``path``, itself included, that this account cannot enter.
 
         Directories that do not exist yet are left out, and so are access control lists beyond the mode bits.
+        For the account of this process the answer is None: the kernel itself tells when it tries.
         """
+        if self.uid == os.geteuid():
+            return None
         for directory in (*reversed(path.parents), path):
             if directory.exists() and not self._may_enter(directory.stat()):
                 return directory
@@ -66,8 +69,8 @@ def current_account() -> Account:
 def choose_account(cluster: Path, wanted: str | None = None) -> Account:
     """Return the account to run PostgreSQL as.
 
-    A normal user runs it as themselves. Root runs it as the owner of an existing cluster, else as ``wanted``, else
-    as the first account that exists of ``UNPRIVILEGED``.
+    A normal user runs it as themselves. Root runs it as the owner of an existing cluster, else as ``wanted``,
+    else as the first account that exists of ``UNPRIVILEGED``.
 
     Raises:
         EmbeddedError: there is no such account, or it cannot run this cluster.
@@ -107,6 +110,6 @@ def _account(uid: int) -> Account:
         entry = pwd.getpwuid(uid)
     except KeyError:
         raise EmbeddedError(
-            f"user {uid} has no name, and PostgreSQL identifies local users by name: add the user to /etc/passwd"
+            f"user {uid} has no name, by which PostgreSQL knows local users: add the user to /etc/passwd"
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

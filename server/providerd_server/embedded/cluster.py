@@ -37,6 +37,12 @@ SETTINGS: Mapping[str, str] = {
     "log_error_verbosity": "terse",
 }
 
+_CREATE_DATABASE = """
+SELECT 'CREATE DATABASE providerd'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'providerd')
+\\gexec
+"""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -105,14 +111,11 @@ class Cluster:
                 self.dsn("postgres"),
             ],
             timeout=PSQL_TIMEOUT,
-            script=(
-                f"SELECT 'CREATE DATABASE {DATABASE}' "
-                f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec\n"
-            ),
+            script=_CREATE_DATABASE,
         )
 
     def dsn(self, database: str) -> str:
-        """Return a connection URL that libpq and asyncpg take alike; it holds no password, for there is none."""
+        """Return a connection URL that libpq and asyncpg take alike; there is no password to hold."""
         return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={quote(str(self.sockets))}&port={PORT}"
 
     @property
@@ -130,7 +133,7 @@ class Cluster:
             raise EmbeddedError(
                 f"{self.path} is not empty and not a PostgreSQL cluster: set PROVIDERD_DATA_DIR to another directory"
             ) from None
-        ours = self.installation.major_version()
+        ours = str(self.installation.version_num() // 10_000)
         if found != ours:
             raise EmbeddedError(
                 f"{self.path} was made by PostgreSQL {found}, this is {ours}: move the data with pg_dump of "
@@ -159,7 +162,7 @@ class Cluster:
         """Run one of PostgreSQL's programs as the account."""
         name = Path(command[0]).name
         try:
-            subprocess.run(
+            subprocess.run(  # noqa: S603 - our own binaries and arguments, and no shell
                 command,
                 env=self.installation.environment,
                 cwd=self.data_dir,
@@ -172,9 +175,7 @@ class Cluster:
                 **self.account.credentials,
             )
         except subprocess.TimeoutExpired:
-            raise EmbeddedError(
-                f"{name} did not finish in {timeout:.0f} s: try again on a less busy machine"
-            ) from None
+            raise EmbeddedError(f"{name} did not finish in {timeout:.0f} s: try again on a less busy machine") from None
         except subprocess.CalledProcessError as error:
             reason = " | ".join(line.strip() for line in error.stderr.splitlines() if line.strip())
             raise EmbeddedError(f"{name} failed in {self.data_dir}: {reason}") from None

@@ -19,9 +19,9 @@ SOCKET_NAME = ".s.PGSQL.5432"
 
 
 def default_data_dir() -> Path:
-    """Return the user's data directory for providerd, or /var/lib/providerd where PostgreSQL could not enter that.
+    """Return the user's data directory for providerd, or /var/lib/providerd when PostgreSQL cannot enter it.
 
-    The latter happens to root, whose home is closed to the unprivileged account that has to run PostgreSQL.
+    The latter is for root, whose home is closed to the unprivileged account that has to run PostgreSQL.
 
     Raises:
         EmbeddedError: there is no account that could run PostgreSQL.
@@ -64,8 +64,8 @@ def lock_data_directory(path: Path) -> int:
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise EmbeddedError(
-            f"data directory {path} is in use by process {holder}: stop that one, or set PROVIDERD_DATA_DIR to "
-            "another directory"
+            f"data directory {path} is in use by process {holder}: "
+            "stop that one, or set PROVIDERD_DATA_DIR to another directory"
         ) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -75,8 +75,8 @@ def lock_data_directory(path: Path) -> int:
 def socket_directory(data_dir: Path, account: Account) -> Path:
     """Return a directory for the socket that only the account can enter; create it when it is not there.
 
-    It is ``run`` in the data directory, or, where that path is too long for a socket, a directory named after the
-    data directory in XDG_RUNTIME_DIR or the directory for temporary files.
+    It is ``run`` in the data directory, or, where that path is too long for a socket, a directory named after
+    the data directory in XDG_RUNTIME_DIR or the directory for temporary files.
 
     Raises:
         EmbeddedError: somebody else has made that directory, or its path is too long as well.
@@ -86,23 +86,19 @@ def socket_directory(data_dir: Path, account: Account) -> Path:
         name = f"providerd-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
         directory = _runtime_directory(account) / name
     if not _fits_socket(directory):
-        raise EmbeddedError(
-            f"the path {directory} cannot hold a socket: set PROVIDERD_DATA_DIR to a short path"
-        )
+        raise EmbeddedError(f"the path {directory} cannot hold a socket: set PROVIDERD_DATA_DIR to a short path")
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     status = directory.lstat()
     ours = status.st_uid in (os.geteuid(), account.uid)
     if not stat.S_ISDIR(status.st_mode) or not ours or status.st_mode & 0o077:
-        raise EmbeddedError(
-            f"{directory} is not a private directory of the account {account.name}: remove it"
-        )
+        raise EmbeddedError(f"{directory} is not a private directory of the account {account.name}: remove it")
     os.chown(directory, account.uid, account.gid)
     return directory
 
 
 def _fits_socket(directory: Path) -> bool:
-    # A comma separates several directories in unix_socket_directories and several hosts in a connection string.
+    # A comma separates directories in unix_socket_directories and hosts in a connection string.
     path = os.fsencode(directory / SOCKET_NAME)
     return len(path) <= SOCKET_PATH_BYTES and b"," not in path
 

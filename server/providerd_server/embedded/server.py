@@ -2,7 +2,6 @@
 
 import os
 import random
-import subprocess
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -19,9 +18,11 @@ from providerd_server.embedded.errors import EmbeddedError
 from providerd_server.embedded.installation import install, remove_interrupted
 from providerd_server.embedded.leftovers import end_leftovers
 from providerd_server.embedded.postmaster import Postmaster
+from providerd_server.pgversion import version_warning
 
 FIRST_BACKOFF = 0.2
 LONGEST_BACKOFF = 10.0
+JOIN_TIMEOUT = 30.0
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class EmbeddedPostgres:
         """Start PostgreSQL and block until the database ``providerd`` takes connections.
 
         Raises:
-            EmbeddedError: it cannot; the message is one line with the reason and what to do. Nothing is left running.
+            EmbeddedError: it cannot; the message is one line: the reason and what to do. Nothing keeps running.
         """
         if self._lock is not None:
             raise EmbeddedError(f"the embedded PostgreSQL in {self._data_dir} has been started already")
@@ -74,20 +75,21 @@ class EmbeddedPostgres:
             raise
         log.warning(
             "embedded PostgreSQL is for development and single-machine use",
+            security=version_warning(self._cluster.installation.version_num()),
             data_dir=str(self._data_dir),
             account=self._cluster.account.name,
             pid=self.pid,
         )
 
     def stop(self) -> None:
-        """Stop PostgreSQL in bounded time and give the data directory back; does nothing when it is not running."""
+        """Stop PostgreSQL in bounded time and give the data directory back; does nothing the second time."""
         self._stopping.set()
         with self._guard:
             postmaster, self._postmaster = self._postmaster, None
         if postmaster is not None:
             postmaster.stop()
         if self._supervisor is not None:
-            self._supervisor.join()
+            self._supervisor.join(JOIN_TIMEOUT)
             self._supervisor = None
         if self._lock is not None:
             os.close(self._lock)
@@ -152,41 +154,46 @@ class EmbeddedPostgres:
         return cluster
 
     def _supervise(self, cluster: Cluster, first: Future[None]) -> None:
-        """Keep a postmaster running until told to stop; ``first`` hears how the first attempt went."""
-        backoff = FIRST_BACKOFF
-        while not self._stopping.is_set():
-            try:
-                postmaster = self._spawn(cluster)
-                if postmaster is None:
-                    break
-                postmaster.wait_until_ready()
-            except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
-                if self._postmaster is not None:
-                    self._postmaster.stop()
-                if not first.done():
-                    first.set_exception(error)
-                    return
-                if not self._stopping.is_set():
-                    log.error("embedded PostgreSQL does not start", reason=str(error), pause_at_most=backoff)
-            else:
-                if first.done():
-                    log.info("embedded PostgreSQL is up again", pid=postmaster.pid)
-                else:
-                    first.set_result(None)
-                backoff = FIRST_BACKOFF
-                status = postmaster.wait()
-                if not self._stopping.is_set():
-                    log.error("embedded PostgreSQL ended unexpectedly; restarting it", status=status)
-            self._stopping.wait(random.uniform(0, backoff))  # noqa: S311 - full jitter, not a secret
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
-        if not first.done():
-            first.set_exception(EmbeddedError("the embedded PostgreSQL was stopped while it started"))
+        """Keep a postmaster running until told to stop; ``first`` hears how the first attempt went.
 
-    def _spawn(self, cluster: Cluster) -> Postmaster | None:
-        """Start a postmaster in place of whatever was left behind; None when it is no longer wanted."""
+        It all happens on one thread that lives as long: the death of the thread that forked ends the postmaster.
+        """
+        try:
+            postmaster: Postmaster | None = self._launch(cluster)
+        except Exception as error:
+            first.set_exception(error)
+            return
+        first.set_result(None)
+        while postmaster is not None:
+            status = postmaster.wait()
+            if not self._stopping.is_set():
+                log.error("embedded PostgreSQL ended unexpectedly; restarting it", status=status)
+            postmaster = self._relaunch(cluster)
+
+    def _relaunch(self, cluster: Cluster) -> Postmaster | None:
+        """Try until it runs again, or return None when it is no longer wanted."""
+        backoff = FIRST_BACKOFF
+        while not self._stopping.wait(random.uniform(0, backoff)):  # noqa: S311 - full jitter is no secret
+            try:
+                postmaster = self._launch(cluster)
+            except Exception as error:
+                log.warning("embedded PostgreSQL does not start; trying again", reason=str(error))
+                backoff = min(2 * backoff, LONGEST_BACKOFF)
+            else:
+                log.info("embedded PostgreSQL is up again", pid=postmaster.pid)
+                return postmaster
+        return None
+
+    def _launch(self, cluster: Cluster) -> Postmaster:
+        """Start a postmaster in place of whatever was left behind, and wait until it is ready."""
         end_leftovers(cluster.path)
         with self._guard:
             if self._stopping.is_set():
-                return None
-            self._postmaster = Postmaster(cluster, self._settings)
-            return self._postmaster
+                raise EmbeddedError("the embedded PostgreSQL was stopped while it started")
+            self._postmaster = postmaster = Postmaster(cluster, self._settings)
+        try:
+            postmaster.wait_until_ready()
+        except BaseException:
+            postmaster.stop()
+            raise
+        return postmaster
