@@ -1,0 +1,139 @@
+"""The composition root: what the daemon is made of, how it starts, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import grpc
+import structlog
+from grpc_health.v1._async import HealthServicer
+from pydantic import SecretStr
+
+from providerd_server.hub import Hub
+from providerd_server.listening import create_server, listen, set_serving
+from providerd_server.service import ProviderService
+from providerd_server.settings import PUBLISHED_PASSPHRASE, Settings
+from providerd_server.source import Source
+from providerd_server.source.postgres import PostgresSource
+from providerd_server.store import Database, Keys, Store
+
+log = structlog.get_logger(__name__)
+
+# For the drain message to reach every watcher before the streams end.
+_DRAIN_SECONDS = 2.0
+
+
+async def serve(settings: Settings, database_url: SecretStr) -> None:
+    """Runs the daemon until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
+
+    Raises:
+        ConfigurationError: An address cannot be taken.
+        ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
+    """
+    if settings.db_encryption_key.get_secret_value() == PUBLISHED_PASSPHRASE:
+        log.warning("keys are encrypted with the published default passphrase; set DB_ENCRYPTION_KEY for production")
+    stopping = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        database = Database(database_url, pool_size=settings.pool_size)
+        pool = await database.create_pool()
+        stack.callback(pool.terminate)
+        keys = Keys(settings.db_encryption_key)
+        source = PostgresSource(
+            database, keys, poll_interval=settings.poll_interval, probe_interval=settings.probe_interval
+        )
+        hub = Hub()
+        service = ProviderService(
+            hub,
+            Store(database, pool, keys),
+            source,
+            stale_after=settings.stale_after,
+            write_timeout=settings.watch_write_timeout,
+        )
+        server, health = create_server(service.handler(), settings.max_request_bytes)
+        addresses = listen(server, settings.listen)
+        await stack.enter_async_context(_following(source, hub, stopping))
+        stack.enter_context(_signals(stopping))
+        await stack.enter_async_context(_serving(server, health, hub, settings.shutdown_grace))
+        await _ready_or_stopping(hub, health, stopping, addresses)
+        await stopping.wait()
+
+
+async def _ready_or_stopping(hub: Hub, health: HealthServicer, stopping: asyncio.Event, addresses: list[str]) -> None:
+    ready = asyncio.create_task(hub.wait_ready())
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({ready, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (ready, stop):
+        task.cancel()
+    if hub.state is None or stopping.is_set():
+        return
+    await set_serving(health, True)
+    # What start-up made stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    active = hub.state.snapshot.active
+    log.info(
+        "serving",
+        listen=addresses,
+        revision=hub.state.revision.number,
+        active=active.provider_name if active else None,
+    )
+
+
+@asynccontextmanager
+async def _following(source: Source, hub: Hub, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Runs the source; should it ever end by itself, the daemon stops and the error comes out here."""
+    task = asyncio.create_task(source.run(hub.publish), name="source")
+    task.add_done_callback(lambda _: stopping.set())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def _serving(server: grpc.aio.Server, health: HealthServicer, hub: Hub, grace: float) -> AsyncIterator[None]:
+    """Answers calls; at the end says goodbye to watchers and gives running calls ``grace`` seconds."""
+    await set_serving(health, False)
+    await server.start()
+    try:
+        yield
+    finally:
+        log.info("stopping", watchers=hub.watchers)
+        await health.enter_graceful_shutdown()
+        hub.drain()
+        await _until_gone(hub, _DRAIN_SECONDS)
+        await server.stop(grace)
+        log.info("stopped")
+
+
+async def _until_gone(hub: Hub, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await hub.wait_empty()
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+
+    def stop(name: str) -> None:
+        if stopping.is_set():
+            log.warning("second signal: not waiting any longer", signal=name)
+            raise SystemExit(1)
+        log.info("signal received", signal=name)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

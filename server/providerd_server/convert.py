@@ -1,0 +1,117 @@
+"""Between the daemon's terms and the messages of the API."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+from providerd.v1 import provider_pb2 as pb
+from providerd_server.errors import Violation
+from providerd_server.snapshot import Revision, StoredProvider
+
+# Above this not every whole number has a double of its own, so what arrives may not be what was written.
+# https://protobuf.dev/reference/protobuf/google.protobuf/#value
+LARGEST_EXACT_INTEGER = 2**53
+
+_TEXT_FIELDS = (
+    "provider_name",
+    "display_name",
+    "description",
+    "auth_scheme",
+    "auth_header_template",
+    "base_url",
+    "endpoint_path_template",
+    "http_method",
+    "default_model",
+    "updated_by",
+    "key_fingerprint",
+)
+_STRUCT_FIELDS = (
+    "additional_headers",
+    "request_builder_config",
+    "response_extractor_config",
+    "model_capabilities",
+)
+
+
+def revision_message(revision: Revision) -> pb.Revision:
+    """The message of a revision."""
+    return pb.Revision(store_id=revision.store_id, number=revision.number)
+
+
+def revision_from(message: pb.Revision) -> Revision:
+    """The revision in a message."""
+    return Revision(store_id=message.store_id, number=message.number)
+
+
+def source_status(age: float, stale_after: float) -> pb.SourceStatus:
+    """How fresh the daemon's picture is; an age without end is said as the longest a Duration can be sure to hold."""
+    seconds = min(age, 10.0 * 365 * 86400)
+    duration = Duration()
+    duration.FromMilliseconds(int(seconds * 1000))
+    return pb.SourceStatus(age=duration, stale=age > stale_after)
+
+
+def provider_message(provider: StoredProvider) -> pb.Provider:
+    """The message of a provider. It never holds a key."""
+    message = pb.Provider(
+        supported_models=provider.supported_models or (),
+        is_active=provider.is_active,
+        is_enabled=provider.is_enabled,
+        config_version=provider.config_version,
+        has_key=provider.has_key,
+    )
+    for name in _TEXT_FIELDS:
+        setattr(message, name, getattr(provider, name) or "")
+    for name in _STRUCT_FIELDS:
+        value = getattr(provider, name)
+        if value is not None:
+            getattr(message, name).update(value)
+    for name in ("context_window_tokens", "max_output_tokens_limit"):
+        if (limit := getattr(provider, name)) is not None:
+            setattr(message, name, limit)
+    message.create_time.FromDatetime(provider.created_at)
+    message.update_time.FromDatetime(provider.updated_at)
+    return message
+
+
+def credential_message(provider: StoredProvider) -> pb.Credential | None:
+    """The message of a provider's key; None when it has none, or none that can be read."""
+    return pb.Credential(api_key=provider.api_key.get_secret_value()) if provider.api_key else None
+
+
+def json_from_struct(struct: Struct, path: str, violations: list[Violation]) -> dict[str, Any]:
+    """The plain JSON of a Struct. Numbers that a double cannot hold exactly are added to ``violations``."""
+    return {key: _json_from_value(value, f"{path}.{key}", violations) for key, value in struct.fields.items()}
+
+
+def _json_from_value(value: Value, path: str, violations: list[Violation]) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return json_from_struct(value.struct_value, path, violations)
+    if kind == "list_value":
+        return _json_from_list(value.list_value, path, violations)
+    if kind == "number_value":
+        return _json_from_number(value.number_value, path, violations)
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
+def _json_from_list(values: ListValue, path: str, violations: list[Violation]) -> list[Any]:
+    return [_json_from_value(value, f"{path}[{index}]", violations) for index, value in enumerate(values.values)]
+
+
+def _json_from_number(number: float, path: str, violations: list[Violation]) -> float | int | None:
+    if not math.isfinite(number):
+        violations.append(Violation(path, "must be a finite number"))
+        return None
+    if abs(number) > LARGEST_EXACT_INTEGER:
+        violations.append(
+            Violation(
+                path,
+                "is beyond 2^53, where a double does not hold every number exactly; write it as a string",
+            )
+        )
+    return int(number) if number.is_integer() else number

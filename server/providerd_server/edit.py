@@ -1,0 +1,145 @@
+"""From an UpsertProvider request to the content it asks for, with every violation found on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from providerd.v1 import provider_pb2 as pb
+from providerd_server.convert import json_from_struct
+from providerd_server.errors import Kind, Refusal, Violation, invalid
+from providerd_server.snapshot import StoredProvider
+from providerd_server.validation import NAME_RULE, NAME_SHAPE, content_violations, text_violations
+
+_STRUCTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
+_REQUIRED_TEXT = ("display_name", "base_url", "endpoint_path_template", "default_model")
+_OPTIONAL_TEXT = ("description", "auth_scheme", "auth_header_template")
+_LIMITS = ("context_window_tokens", "max_output_tokens_limit")
+
+EDITABLE = (
+    *_REQUIRED_TEXT,
+    *_OPTIONAL_TEXT,
+    *_STRUCTS,
+    *_LIMITS,
+    "http_method",
+    "supported_models",
+    "is_enabled",
+)
+_OUTPUT_ONLY = (
+    "is_active", "config_version", "create_time", "update_time", "updated_by", "has_key", "key_fingerprint",
+)  # fmt: skip
+
+# What a new provider has where the request says nothing; the same as the table's column defaults.
+_DEFAULTS: Mapping[str, Any] = {"auth_scheme": "bearer", "http_method": "POST", "is_enabled": True}
+
+
+class Edit:
+    """What one UpsertProvider request asks for.
+
+    Args:
+        request: The request.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT, when the request is wrong whatever the provider looks like now.
+    """
+
+    def __init__(self, request: pb.UpsertProviderRequest) -> None:
+        violations: list[Violation] = []
+        self.provider_name = request.provider.provider_name
+        if not re.fullmatch(NAME_SHAPE, self.provider_name):
+            violations.append(Violation("provider.provider_name", NAME_RULE))
+        self._mask = _mask(request, violations)
+        self._given = _given(request.provider, violations)
+        violations += _key_violations(request)
+        violations += text_violations(request.reason, request.actor)
+        if request.HasField("expected_config_version") and request.expected_config_version < 0:
+            violations.append(Violation("expected_config_version", "must be 0 (must not exist) or more"))
+        self._violations = violations
+
+    def merge(self, before: StoredProvider | None) -> Mapping[str, Any]:
+        """All content columns after the edit of ``before``; None means that the provider is new.
+
+        Raises:
+            Refusal: INVALID_ARGUMENT with every violation at once; FAILED_PRECONDITION (PROVIDER_ACTIVE) when it
+                would disable the active provider.
+        """
+        if before is None:
+            content = {name: self._value(name, _DEFAULTS.get(name)) for name in EDITABLE}
+        else:
+            content = {
+                name: self._value(name, _DEFAULTS.get(name)) if name in self._mask else getattr(before, name)
+                for name in EDITABLE
+            }
+        violations = self._violations + content_violations(content)
+        if violations:
+            raise invalid(violations)
+        if before is not None and before.is_active and not content["is_enabled"]:
+            raise _active_cannot_be_disabled(before.provider_name)
+        return content
+
+    def _value(self, name: str, default: Any) -> Any:
+        return self._given.get(name, default)
+
+
+def _mask(request: pb.UpsertProviderRequest, violations: list[Violation]) -> frozenset[str]:
+    if not request.HasField("update_mask"):
+        return frozenset(name for name in EDITABLE if _is_populated(request.provider, name))
+    paths = [_snake(path) for path in request.update_mask.paths]
+    if "*" in paths:
+        if len(paths) > 1:
+            violations.append(Violation("update_mask", "'*' stands for all fields and must stand alone"))
+        return frozenset(EDITABLE)
+    for path in paths:
+        if path in _OUTPUT_ONLY:
+            hint = "; SwitchProvider changes it" if path == "is_active" else ""
+            violations.append(Violation("update_mask", f"{path} is output only{hint}"))
+        elif path not in EDITABLE and path != "provider_name":
+            violations.append(Violation("update_mask", f"{path!r} is not a top-level field of Provider"))
+    return frozenset(paths)
+
+
+def _given(provider: pb.Provider, violations: list[Violation]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for name in EDITABLE:
+        if not _is_populated(provider, name):
+            continue
+        value = getattr(provider, name)
+        if name in _STRUCTS:
+            value = json_from_struct(value, f"provider.{name}", violations)
+        elif name == "supported_models":
+            value = list(value)
+        given[name] = value
+    return given
+
+
+def _is_populated(provider: pb.Provider, name: str) -> bool:
+    field = provider.DESCRIPTOR.fields_by_name[name]
+    return provider.HasField(name) if field.has_presence else bool(getattr(provider, name))
+
+
+def _key_violations(request: pb.UpsertProviderRequest) -> list[Violation]:
+    change = request.WhichOneof("key_change")
+    if change == "clear_api_key" and not request.clear_api_key:
+        return [Violation("clear_api_key", "must be true, or left out to keep the key")]
+    if change == "new_api_key":
+        key = request.new_api_key
+        if not key or key != key.strip() or not key.isprintable() or not key.isascii():
+            return [Violation("new_api_key", "must be printable ASCII without surrounding white space")]
+        if len(key) > 8192:
+            return [Violation("new_api_key", "must be at most 8,192 characters")]
+    return []
+
+
+def _snake(path: str) -> str:
+    # The JSON form of a FieldMask is camelCase, but some callers send that form in binary messages too.
+    return re.sub(r"([A-Z])", lambda match: "_" + match[1].lower(), path)
+
+
+def _active_cannot_be_disabled(provider_name: str) -> Refusal:
+    return Refusal(
+        Kind.FAILED_PRECONDITION,
+        "PROVIDER_ACTIVE",
+        f"provider {provider_name!r} is the active one and cannot be disabled; switch to another first",
+        metadata={"provider_name": provider_name},
+    )

@@ -1,0 +1,90 @@
+"""What the daemon refuses, in terms that do not depend on how a request came in."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class Kind(enum.Enum):
+    """The canonical error space; each name is that of a gRPC status code.
+
+    Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+    """
+
+    INVALID_ARGUMENT = enum.auto()
+    NOT_FOUND = enum.auto()
+    FAILED_PRECONDITION = enum.auto()
+    ABORTED = enum.auto()
+    PERMISSION_DENIED = enum.auto()
+    UNAVAILABLE = enum.auto()
+    UNIMPLEMENTED = enum.auto()
+    INTERNAL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field of a request that is not as it must be.
+
+    Attributes:
+        field: Path from the request's root, for example ``provider.base_url``.
+        description: What is wrong and what would be right, without the value itself where it may be secret.
+    """
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """A request that cannot be carried out, said so that people and programs can act on it.
+
+    Args:
+        kind: The canonical error kind.
+        reason: A stable UPPER_SNAKE identifier.
+        message: One sentence for people: what is wrong and what to do.
+        metadata: Every dynamic value of the message, by name.
+        violations: The offending fields, for ``INVALID_ARGUMENT``.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        reason: str,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[Violation] = (),
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+
+
+class ConfigurationError(Exception):
+    """The daemon cannot start as it is configured; the message is one line that says what to do."""
+
+
+def invalid(violations: Sequence[Violation]) -> Refusal:
+    """The refusal of a request with these violations."""
+    fields = ", ".join(dict.fromkeys(v.field for v in violations))
+    return Refusal(
+        Kind.INVALID_ARGUMENT,
+        "INVALID_FIELDS",
+        f"invalid {fields}: {violations[0].description}" if len(violations) == 1 else f"invalid fields: {fields}",
+        metadata={"fields": fields},
+        violations=violations,
+    )
+
+
+def not_found(provider_name: str) -> Refusal:
+    """The refusal of a name that no provider has."""
+    return Refusal(
+        Kind.NOT_FOUND,
+        "PROVIDER_NOT_FOUND",
+        f"provider {provider_name!r} not found; list the providers to see the names",
+        metadata={"provider_name": provider_name},
+    )

@@ -1,0 +1,181 @@
+"""The newest snapshot, and a one-slot mailbox for everyone who watches it.
+
+The hub knows neither gRPC nor SQL. A source publishes snapshots into it; a watcher subscribes and takes the newest
+state whenever it is ready for one, so that a stalled watcher costs one slot and delays nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from providerd_server.snapshot import Revision, Snapshot, StoredProvider
+
+T = TypeVar("T")
+
+
+class Cause(enum.Enum):
+    """Why a watcher is told; each name is that of a ``ChangeCause`` of the API."""
+
+    INITIAL = enum.auto()
+    SWITCHED = enum.auto()
+    UPDATED = enum.auto()
+    KEY_CHANGED = enum.auto()
+    RESYNC = enum.auto()
+    NONE_ACTIVE = enum.auto()
+
+
+class State:
+    """A published snapshot and what the hub knows of its past.
+
+    Attributes:
+        snapshot: The picture of the database.
+        epoch: Moves whenever revision numbers of before stop being comparable: another store, or a restored one.
+        active_since: The lowest revision number at which the active provider is known to have looked as now.
+    """
+
+    __slots__ = ("_encoded", "active_since", "epoch", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, epoch: int, active_since: int) -> None:
+        self.snapshot = snapshot
+        self.epoch = epoch
+        self.active_since = active_since
+        self._encoded: dict[object, bytes] = {}
+
+    @property
+    def revision(self) -> Revision:
+        """The revision of the snapshot."""
+        return self.snapshot.revision
+
+    def encoded(self, key: object, encode: Callable[[], bytes]) -> bytes:
+        """The bytes of one distinct response, made once per state and shared by everyone who is sent it."""
+        found = self._encoded.get(key)
+        if found is None:
+            found = self._encoded[key] = encode()
+        return found
+
+    def is_current_for(self, known: Revision) -> bool:
+        """Whether a client that has applied ``known`` has the active provider as it is now."""
+        return known.store_id == self.revision.store_id and self.active_since <= known.number <= self.revision.number
+
+
+class Mailbox:
+    """One watcher's view of the hub: the newest state, and a bell that rings when there is a newer one."""
+
+    __slots__ = ("_bell", "_hub")
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._bell = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wakes the watcher."""
+        self._bell.set()
+
+    def take(self) -> State | None:
+        """The newest state; None before the first was published."""
+        self._bell.clear()
+        return self._hub.state
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits for something new since the last ``take``; False when ``seconds`` went by without."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Hub:
+    """Holds the current state and tells watchers of the next one."""
+
+    def __init__(self) -> None:
+        self.state: State | None = None
+        self.draining = False
+        self._mailboxes: set[Mailbox] = set()
+        self._ready = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def watchers(self) -> int:
+        """How many watchers are subscribed."""
+        return len(self._mailboxes)
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Makes ``snapshot`` the current one. Publishing the current revision again changes nothing."""
+        before = self.state
+        if before is not None and before.revision == snapshot.revision:
+            return
+        self.state = _next_state(before, snapshot)
+        self._ready.set()
+        self._ring_all()
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Mailbox]:
+        """A mailbox for as long as the block runs. Its first ``take`` and all later rings leave no gap between."""
+        mailbox = Mailbox(self)
+        self._mailboxes.add(mailbox)
+        self._empty.clear()
+        try:
+            yield mailbox
+        finally:
+            self._mailboxes.discard(mailbox)
+            if not self._mailboxes:
+                self._empty.set()
+
+    async def wait_ready(self) -> None:
+        """Returns once a snapshot has been published."""
+        await self._ready.wait()
+
+    async def wait_empty(self) -> None:
+        """Returns once nobody is subscribed."""
+        await self._empty.wait()
+
+    def drain(self) -> None:
+        """Tells all watchers, present and future, that this hub is going away."""
+        self.draining = True
+        self._ring_all()
+
+    def _ring_all(self) -> None:
+        for mailbox in self._mailboxes:
+            mailbox.ring()
+
+
+def cause_between(before: State, after: State) -> Cause | None:
+    """What a watcher that was told of ``before`` has to be told of ``after``; None when it has missed nothing."""
+    if before.epoch != after.epoch:
+        return Cause.RESYNC
+    old, new = before.snapshot.active, after.snapshot.active
+    if new is None:
+        return None if old is None else Cause.NONE_ACTIVE
+    if old is None or old.provider_name != new.provider_name:
+        return Cause.SWITCHED
+    if old == new:
+        return None
+    return Cause.KEY_CHANGED if _only_key_differs(old, new) else Cause.UPDATED
+
+
+def _next_state(before: State | None, snapshot: Snapshot) -> State:
+    revision = snapshot.revision
+    if before is None:
+        return State(snapshot, epoch=0, active_since=revision.number)
+    if revision.store_id != before.revision.store_id or revision.number < before.revision.number:
+        return State(snapshot, epoch=before.epoch + 1, active_since=revision.number)
+    after = State(snapshot, epoch=before.epoch, active_since=before.active_since)
+    if cause_between(before, after) is not None:
+        after.active_since = revision.number
+    return after
+
+
+def _only_key_differs(old: StoredProvider, new: StoredProvider) -> bool:
+    # These move along with any change, so they say nothing about what it was.
+    moving = {"config_version", "updated_at", "updated_by", "api_key"}
+    different = {
+        name for name in StoredProvider.__slots__ if name not in moving and getattr(old, name) != getattr(new, name)
+    }
+    return different == {"key_fingerprint"}

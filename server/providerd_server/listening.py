@@ -1,0 +1,86 @@
+"""The gRPC server: its options, health and reflection, and the addresses it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from providerd_server.errors import ConfigurationError
+from providerd_server.rpc import is_local
+from providerd_server.service import SERVICE_NAME
+
+log = structlog.get_logger(__name__)
+
+# A storm of reconnects is thousands of calls at once; gRPC's default of 1,000 pending ones fails some at random.
+_MOST_PENDING = 100_000
+
+
+def create_server(handler: grpc.GenericRpcHandler, max_request_bytes: int) -> tuple[grpc.aio.Server, HealthServicer]:
+    """A server of ``handler``, health (not serving yet) and reflection, that listens nowhere yet."""
+    server = grpc.aio.server(options=_options(max_request_bytes))
+    server.add_generic_rpc_handlers((handler,))
+    health = HealthServicer()
+    add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection((SERVICE_NAME, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+    return server, health
+
+
+async def set_serving(health: HealthServicer, serving: bool) -> None:
+    """Tells health checks whether calls are answered."""
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", SERVICE_NAME):
+        await health.set(service, status)
+
+
+def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
+    """Takes the addresses; returns them with the ports that were chosen for port 0.
+
+    Raises:
+        ConfigurationError: An address cannot be taken.
+    """
+    taken = []
+    for address in addresses:
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError:
+            raise ConfigurationError(
+                f"cannot listen on {address}: it is in use or not an address of this machine;"
+                " stop what holds it, or set PROVIDERD_LISTEN"
+            ) from None
+        taken.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")
+        if not _is_loopback(address):
+            log.warning(
+                "listening beyond this machine without authentication: whoever reaches it may switch providers",
+                address=address,
+            )
+    return taken
+
+
+def _is_loopback(address: str) -> bool:
+    # In the form in which gRPC names peers, so that one rule serves both.
+    return address.startswith("localhost:") or any(is_local(f"{family}{address}") for family in ("", "ipv4:", "ipv6:"))
+
+
+def _options(max_request_bytes: int) -> list[tuple[str, int]]:
+    return [
+        # Otherwise a second daemon would silently take half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.server.max_pending_requests", _MOST_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
+        ("grpc.max_receive_message_length", max_request_bytes),
+        # Finds peers that vanished without a word.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients ping every 20 s; below this the server would send them away with too_many_pings.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]

@@ -1,0 +1,162 @@
+"""Around every RPC: decoding, a request id, a log line, and errors that say everything but secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from providerd_server.errors import Kind, Refusal
+
+log = structlog.get_logger(__name__)
+
+Request = TypeVar("Request", bound=Message)
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+DOMAIN = "providerd"
+_DETAILS_TRAILER = "grpc-status-details-bin"
+_REQUEST_ID_HEADER = "x-request-id"
+
+
+def unary(
+    name: str, request_type: type[Request], handle: Callable[[Request, Context], Awaitable[bytes | Message]]
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The gRPC handler of a unary RPC; ``handle`` may answer with bytes that are encoded already."""
+
+    async def behave(data: bytes, context: Context) -> bytes:
+        with _request(name, context):
+            try:
+                answer = await handle(_decode(request_type, data), context)
+                encoded: bytes = answer if isinstance(answer, bytes) else answer.SerializeToString()
+            except Exception as error:
+                await _abort(context, error)
+            _log_end(grpc.StatusCode.OK)
+            return encoded
+
+    return grpc.unary_unary_rpc_method_handler(behave)
+
+
+def streaming(
+    name: str, request_type: type[Request], handle: Callable[[Request, Context], Awaitable[None]]
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The gRPC handler of a server-streaming RPC; ``handle`` writes encoded messages to the context itself."""
+
+    async def behave(data: bytes, context: Context) -> None:
+        with _request(name, context):
+            try:
+                await handle(_decode(request_type, data), context)
+                _log_end(grpc.StatusCode.OK)
+            except asyncio.CancelledError:
+                _log_end(grpc.StatusCode.CANCELLED)
+                raise
+            except Exception as error:
+                await _abort(context, error)
+
+    return grpc.unary_stream_rpc_method_handler(behave)
+
+
+def is_local(peer: str) -> bool:
+    """Whether a gRPC peer string names a process on this machine: loopback or a unix socket."""
+    return peer.startswith(("unix:", "ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
+
+
+class _request:  # noqa: N801 - used as a with block, reads as one
+    """Binds what every log line of one request carries."""
+
+    def __init__(self, name: str, context: Context) -> None:
+        self._values = {"rpc": name, "peer": context.peer(), "request_id": _request_id(context)}
+
+    def __enter__(self) -> None:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**self._values, began=time.monotonic())
+
+    def __exit__(self, *_: object) -> None:
+        structlog.contextvars.clear_contextvars()
+
+
+def _request_id(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == _REQUEST_ID_HEADER and isinstance(value, str) and re.fullmatch(r"[\w.:-]{1,64}", value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _decode(request_type: type[Request], data: bytes) -> Request:
+    try:
+        return request_type.FromString(data)
+    except DecodeError:
+        raise Refusal(
+            Kind.INVALID_ARGUMENT,
+            "MALFORMED_REQUEST",
+            f"the request is not a {request_type.DESCRIPTOR.full_name}",
+        ) from None
+
+
+async def _abort(context: Context, error: Exception) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    refusal = error if isinstance(error, Refusal) else _internal(error)
+    code = grpc.StatusCode[refusal.kind.name]
+    if isinstance(refusal.__cause__, Exception):
+        log.warning("the database refused or failed", error=_one_line(refusal.__cause__), reason=refusal.reason)
+    _log_end(code, reason=refusal.reason)
+    await context.abort(code, refusal.message, ((_DETAILS_TRAILER, _details(code, refusal)),))
+
+
+def _internal(error: Exception) -> Refusal:
+    request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
+    log.error("an RPC failed unexpectedly", exc_info=error)
+    return Refusal(
+        Kind.INTERNAL,
+        "INTERNAL",
+        f"the daemon failed; its log has the details under request id {request_id}",
+        metadata={"request_id": request_id},
+    )
+
+
+def _details(code: grpc.StatusCode, refusal: Refusal) -> bytes:
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.metadata)
+    ]
+    if refusal.violations:
+        details.append(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+                    for v in refusal.violations
+                ]
+            )
+        )
+    status = status_pb2.Status(code=code.value[0], message=refusal.message, details=_packed(details))
+    encoded: bytes = status.SerializeToString()
+    return encoded
+
+
+def _packed(messages: Iterable[Message]) -> list[AnyMessage]:
+    packed = []
+    for message in messages:
+        box = AnyMessage()
+        box.Pack(message)
+        packed.append(box)
+    return packed
+
+
+def _log_end(code: grpc.StatusCode, **more: str) -> None:
+    values = structlog.contextvars.get_contextvars()
+    milliseconds = round((time.monotonic() - values.get("began", time.monotonic())) * 1000, 1)
+    structlog.contextvars.unbind_contextvars("began")
+    log.debug("rpc", code=code.name, milliseconds=milliseconds, **more)
+
+
+def _one_line(error: Exception) -> str:
+    # The first line is the server's message; what follows may quote a row.
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,201 @@
+"""Every setting of the daemon, from flags, the environment and ``.env``, in this order of precedence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlsplit
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
+
+from providerd_server.errors import ConfigurationError
+
+# The passphrase that the founding document publishes: good enough to try things out, and no secret.
+PUBLISHED_PASSPHRASE = "josoor-llm-provider-key-2026"  # noqa: S105
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _seed_name(name: str) -> Any:
+    return Field(default=None, validation_alias=AliasChoices(name))
+
+
+class Settings(BaseSettings):
+    """The effective settings. Names of the environment are ``PROVIDERD_*``, but for those of the founding document."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PROVIDERD_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    listen: Annotated[list[str], NoDecode] = Field(
+        default=["127.0.0.1:50051"],
+        description="Where to serve gRPC: host:port or unix:///path, several separated by commas.",
+    )
+    data_dir: Path | None = Field(
+        default=None, description="Where the embedded database lives; the user's data directory by default."
+    )
+    migrate: bool | None = Field(
+        default=None, description="Migrate the database at start. Default: only the embedded one."
+    )
+
+    supabase_db_url: SecretStr | None = _seed_name("SUPABASE_DB_URL")
+    supabase_db_host: str | None = _seed_name("SUPABASE_DB_HOST")
+    supabase_db_port: int | None = _seed_name("SUPABASE_DB_PORT")
+    supabase_db_name: str | None = _seed_name("SUPABASE_DB_NAME")
+    supabase_db_user: str | None = _seed_name("SUPABASE_DB_USER")
+    supabase_db_password: SecretStr | None = _seed_name("SUPABASE_DB_PASSWORD")
+    db_encryption_key: SecretStr = Field(
+        default=SecretStr(PUBLISHED_PASSPHRASE),
+        validation_alias=AliasChoices("DB_ENCRYPTION_KEY"),
+        min_length=1,
+        description="What the API keys are encrypted with in the database.",
+    )
+
+    poll_interval: Seconds = Field(default=2.0, description="Seconds between polls behind LISTEN.")
+    probe_interval: Seconds = Field(default=5.0, description="Seconds between probes of the LISTEN connection.")
+    stale_after: Seconds = Field(default=10.0, description="Seconds unverified after which answers are marked stale.")
+    pool_size: int = Field(default=5, ge=1, le=100, description="Most database connections used by writes.")
+    watch_write_timeout: Seconds = Field(default=10.0, description="Seconds a watcher may take to accept a message.")
+    shutdown_grace: Seconds = Field(default=3.0, description="Seconds that running calls get to finish at shutdown.")
+    max_request_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 26, description="Largest request accepted.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console on a terminal, else json."
+    )
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("listen")
+    @classmethod
+    def _addresses(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("must name at least one address, like 127.0.0.1:50051")
+        for address in value:
+            _check_address(address)
+        return value
+
+    @model_validator(mode="after")
+    def _complete_database(self) -> Settings:
+        parts = (
+            self.supabase_db_user,
+            self.supabase_db_password,
+            self.supabase_db_name,
+            self.supabase_db_port,
+        )
+        if self.supabase_db_url is None and self.supabase_db_host is None and any(parts):
+            raise ValueError("SUPABASE_DB_HOST is missing beside the other SUPABASE_DB_* settings")
+        if self.supabase_db_url is not None:
+            scheme = urlsplit(self.supabase_db_url.get_secret_value()).scheme
+            if scheme not in ("postgres", "postgresql"):
+                raise ValueError("SUPABASE_DB_URL must start with postgresql://")
+        return self
+
+    @property
+    def database_url(self) -> SecretStr | None:
+        """The URL of the configured database; None means the embedded one."""
+        if self.supabase_db_url is not None:
+            return self.supabase_db_url
+        if self.supabase_db_host is None:
+            return None
+        user = quote(self.supabase_db_user or "postgres", safe="")
+        password = self.supabase_db_password.get_secret_value() if self.supabase_db_password else ""
+        secret = f":{quote(password, safe='')}" if password else ""
+        host = f"[{self.supabase_db_host}]" if ":" in self.supabase_db_host else self.supabase_db_host
+        name = quote(self.supabase_db_name or "postgres", safe="")
+        return SecretStr(f"postgresql://{user}{secret}@{host}:{self.supabase_db_port or 5432}/{name}")
+
+
+class Described(BaseModel):
+    """One setting as ``--print-config`` shows it."""
+
+    name: str
+    value: str
+    source: str
+
+
+def load(**flags: Any) -> Settings:
+    """The settings of this process; flags that are None count as not given.
+
+    Raises:
+        ConfigurationError: A setting is wrong; the message names each, on one line, without values.
+    """
+    try:
+        return Settings(**_given(flags))
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail) for detail in error.errors(include_input=False, include_url=False))
+        raise ConfigurationError(f"wrong settings: {problems}") from None
+
+
+def describe(settings: Settings, **flags: Any) -> list[Described]:
+    """Each setting with its effective value, secrets masked, and where it comes from."""
+    given = _given(flags)
+    environment, dotenv = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
+
+    def source(field: str) -> str:
+        keys = {field, _environment_name(field)}
+        if keys & given.keys():
+            return "flag"
+        if keys & environment.keys():
+            return "environment"
+        return ".env" if keys & dotenv.keys() else "default"
+
+    return [
+        Described(name=_environment_name(field), value=_shown(getattr(settings, field)), source=source(field))
+        for field in Settings.model_fields
+    ]
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _environment_name(field: str) -> str:
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PROVIDERD_{field.upper()}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value is None else str(value)
+
+
+def _problem(detail: Any) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    field = detail["loc"][0] if detail["loc"] else None
+    if field is None:
+        return str(message)
+    name = _environment_name(field) if field in Settings.model_fields else field
+    return f"{name}: {message}"
+
+
+def _check_address(address: str) -> None:
+    if address.startswith("unix:"):
+        if len(address.removeprefix("unix:").removeprefix("//")) > 107:
+            raise ValueError("a unix socket path is at most 107 bytes long")
+        return
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be host:port or unix:///path")

@@ -1,0 +1,115 @@
+"""A connection that hears of changes: LISTEN, with proof that notifications really arrive.
+
+A notification is only a hint. What makes it safe to rely on is that the connection is replaced as soon as its own
+probe does not come back: the connection may be half open, a pooler may have swallowed the LISTEN, or somebody may
+have run UNLISTEN on it. https://www.postgresql.org/docs/current/sql-notify.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import structlog
+
+from providerd.backoff import Backoff
+from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "llm_provider_changes"
+_PROBE = "probe:"
+
+
+class Health(enum.Enum):
+    """What the listener knows of itself."""
+
+    CONNECTING = "connecting"
+    LISTENING = "listening"
+    DEAF = "deaf"
+
+
+class Listener:
+    """Calls ``on_change`` for each notification, and after each (re)connect since anything may have been missed.
+
+    Args:
+        database: What to listen to.
+        on_change: Called in the event loop with the payload, ``store_id:revision``, or with None when what was
+            missed is not known. It must not block.
+        probe_interval: Seconds between two probes, and the most that one may take to come back.
+    """
+
+    def __init__(self, database: Database, on_change: Callable[[str | None], None], probe_interval: float) -> None:
+        self.health = Health.CONNECTING
+        self._database = database
+        self._on_change = on_change
+        self._probe_interval = probe_interval
+        self._awaited = ""
+        self._returned = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listens until cancelled; every failure means a new connection."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._listen(backoff)
+            except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
+                log.warning("lost the LISTEN connection; polling meanwhile", error=_summary(error))
+            if self.health is not Health.DEAF:
+                self.health = Health.CONNECTING
+            await asyncio.sleep(backoff.next())
+
+    async def _listen(self, backoff: Backoff) -> None:
+        connection = await self._database.connect()
+        try:
+            await connection.add_listener(CHANNEL, self._receive)
+            # What was committed before LISTEN took effect was not announced to us.
+            self._on_change(None)
+            while await self._probe(connection):
+                if self.health is not Health.LISTENING:
+                    self.health = Health.LISTENING
+                    log.info("listening for changes", channel=CHANNEL)
+                backoff.reset()
+                await asyncio.sleep(self._probe_interval)
+            self._tell_deaf()
+        finally:
+            # Never close(): a connection that has gone silent would not answer the farewell either.
+            connection.terminate()
+
+    async def _probe(self, connection: Connection) -> bool:
+        self._awaited = _PROBE + secrets.token_hex(8)
+        self._returned.clear()
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._awaited)
+        try:
+            async with asyncio.timeout(self._probe_interval):
+                await self._returned.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _receive(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        text = str(payload)
+        if text == self._awaited:
+            self._returned.set()
+        elif not text.startswith(_PROBE):
+            self._on_change(text)
+
+    def _tell_deaf(self) -> None:
+        if self.health is Health.LISTENING:
+            self.health = Health.CONNECTING
+            log.warning("the LISTEN connection went deaf; replacing it, polling meanwhile")
+        elif self.health is Health.CONNECTING:
+            self.health = Health.DEAF
+            log.warning(
+                "LISTEN does not work on this connection, so changes are only polled for",
+                hint="a transaction pooler, such as Supabase on port 6543, cannot deliver notifications;"
+                " use a direct or session-pooled connection for changes within milliseconds",
+            )
+
+
+def _summary(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

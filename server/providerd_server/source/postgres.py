@@ -1,0 +1,164 @@
+"""Follows PostgreSQL: reads on every hint of the listener, and polls behind it for hints that never came."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import asyncpg
+import structlog
+
+from providerd.backoff import Backoff
+from providerd_server.pgversion import version_warning
+from providerd_server.snapshot import Revision, Snapshot
+from providerd_server.source import Publish
+from providerd_server.source.listener import Listener
+from providerd_server.source.schema import SchemaError, check_schema
+from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database
+from providerd_server.store.keys import Keys
+from providerd_server.store.rows import SELECT_LIST, provider_from_row
+
+log = structlog.get_logger(__name__)
+
+_REVISION = "SELECT store_id::text, revision FROM llm_provider_store"
+
+# One statement sees one state of the database, so revision and rows belong together.
+_SNAPSHOT = (
+    f"SELECT s.store_id::text, s.revision, {SELECT_LIST}"  # noqa: S608 - constants only
+    " FROM llm_provider_store s LEFT JOIN llm_provider_configs p ON true ORDER BY p.provider_name"
+)
+
+
+class PostgresSource:
+    """The ``Source`` that is PostgreSQL.
+
+    Args:
+        database: Where to read.
+        keys: Learns the key of each provider that is read.
+        poll_interval: Seconds between two polls on average; each is jittered by a quarter.
+        probe_interval: Seconds between two probes of the LISTEN connection.
+    """
+
+    def __init__(self, database: Database, keys: Keys, *, poll_interval: float, probe_interval: float) -> None:
+        self._database = database
+        self._keys = keys
+        self._poll_interval = poll_interval
+        self.listener = Listener(database, self._hint, probe_interval)
+        self._current: Revision | None = None
+        self._verified_at = -float("inf")
+        self._wake = asyncio.Event()
+        self._must_read = False
+        self._waiting: list[asyncio.Future[None]] = []
+        self._warned_version = False
+
+    @property
+    def age(self) -> float:
+        """Seconds since the database was last seen to be at the published revision; inf before the first time."""
+        return time.monotonic() - self._verified_at
+
+    async def verify(self) -> None:
+        """Returns after a read that began after this call."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wake.set()
+        await done
+
+    async def run(self, publish: Publish) -> None:
+        """Follows the database until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.listener.run(), name="listener")
+            tasks.create_task(self._supervise(publish), name="reader")
+
+    async def _supervise(self, publish: Publish) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._follow(publish, backoff)
+            except SchemaError as error:
+                log.error("the database is not fit to serve from", error=str(error))
+            except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
+                log.warning(
+                    "cannot read the database; answering from memory",
+                    error=_summary(error),
+                    age_seconds=self._round_age(),
+                )
+            await asyncio.sleep(backoff.next())
+
+    async def _follow(self, publish: Publish, backoff: Backoff) -> None:
+        connection = await self._database.connect()
+        try:
+            await self._warn_of_version(connection)
+            await check_schema(connection)
+            self._must_read = True
+            while True:
+                await self._read(connection, publish)
+                backoff.reset()
+                await self._rest()
+        finally:
+            connection.terminate()
+
+    async def _read(self, connection: Connection, publish: Publish) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._wake.clear()
+        began = time.monotonic()
+        try:
+            if self._must_read or await self._revision(connection) != self._current:
+                self._must_read = False
+                snapshot = await self._snapshot(connection)
+                publish(snapshot)
+                self._current = snapshot.revision
+        except BaseException:
+            self._must_read = True
+            self._waiting = waiting + self._waiting
+            raise
+        self._verified_at = began
+        for done in waiting:
+            if not done.done():
+                done.set_result(None)
+
+    async def _rest(self) -> None:
+        pause = self._poll_interval * random.uniform(0.75, 1.25)  # noqa: S311 - spreads daemons, protects nothing
+        try:
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _revision(self, connection: Connection) -> Revision:
+        return _revision(await connection.fetchrow(_REVISION))
+
+    async def _snapshot(self, connection: Connection) -> Snapshot:
+        rows = await connection.fetch(_SNAPSHOT)
+        stored = [row for row in rows if row["id"] is not None]
+        await self._keys.learn(connection, [(row["provider_name"], row["api_key_encrypted"]) for row in stored])
+        providers = [provider_from_row(row, self._keys.of(row["api_key_encrypted"])) for row in stored]
+        return Snapshot(_revision(rows[0] if rows else None), {p.provider_name: p for p in providers})
+
+    def _hint(self, payload: str | None) -> None:
+        current = self._current
+        if payload is not None and current is not None and payload == f"{current.store_id}:{current.number}":
+            return
+        # The revision is about to be another, so reading it first would only cost a round trip.
+        self._must_read = True
+        self._wake.set()
+
+    async def _warn_of_version(self, connection: Connection) -> None:
+        warning = version_warning(int(await connection.fetchval("SHOW server_version_num")))
+        if warning and not self._warned_version:
+            self._warned_version = True
+            log.warning(warning)
+
+    def _round_age(self) -> float | None:
+        return None if self.age == float("inf") else round(self.age, 1)
+
+
+def _revision(row: Any) -> Revision:
+    if row is None:
+        raise SchemaError("table llm_provider_store is empty; run `providerd migrate up`, which fills it")
+    return Revision(store_id=row["store_id"], number=row["revision"])
+
+
+def _summary(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,101 @@
+"""Connections to PostgreSQL: how they are opened, bounded and given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+from pydantic import SecretStr
+
+Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Pool: TypeAlias = asyncpg.Pool
+
+# What asyncpg raises when the server or the way to it is at fault rather than the statement.
+CONNECTION_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.exceptions.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.exceptions.InternalClientError,
+)
+
+# Supabase's port for its transaction pooler, behind which prepared statements and LISTEN do not work.
+_POOLER_PORT = 6543
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the truth is and how long to wait for it.
+
+    Attributes:
+        url: The connection URL; it may hold a password, so it is never printed.
+        connect_timeout: Seconds for a connection to be made.
+        command_timeout: Seconds for one statement to be answered.
+        acquire_timeout: Seconds a write waits for a connection.
+        lock_timeout: Seconds a write waits for the revision lock.
+        write_timeout: Seconds a write may take in all once it has its connection.
+        pool_size: The most connections that writes use.
+    """
+
+    url: SecretStr
+    connect_timeout: float = 5.0
+    command_timeout: float = 4.0
+    acquire_timeout: float = 2.0
+    lock_timeout: float = 2.0
+    write_timeout: float = 3.0
+    pool_size: int = 5
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the URL leads to a transaction pooler."""
+        return urlsplit(self.url.get_secret_value()).port == _POOLER_PORT
+
+    async def connect(self) -> Connection:
+        """Opens a connection of its own, outside the pool.
+
+        Raises:
+            CONNECTION_ERRORS: The database cannot be reached or refuses.
+        """
+        connection: Connection = await asyncpg.connect(self.url.get_secret_value(), **self._options())
+        return connection
+
+    async def create_pool(self) -> Pool:
+        """A pool for writes that connects when first used, so that it can be made with the database away."""
+        url, options = self.url.get_secret_value(), self._options()
+        pool: Pool = await asyncpg.create_pool(url, min_size=0, max_size=self.pool_size, **options)
+        return pool
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "timeout": self.connect_timeout,
+            "command_timeout": self.command_timeout,
+            "statement_cache_size": 0 if self.pooled else 100,
+            # Frees the locks of a daemon that vanished mid-transaction. A pooler refuses unknown parameters.
+            "server_settings": {"application_name": "providerd"}
+            | ({} if self.pooled else {"idle_in_transaction_session_timeout": "15s", "tcp_keepalives_idle": "30"}),
+        }
+
+
+@asynccontextmanager
+async def acquired(pool: Pool, *, wait: float, limit: float) -> AsyncIterator[Connection]:
+    """A connection of the pool: waited for at most ``wait`` seconds, and terminated after ``limit`` seconds of use.
+
+    Terminating is what frees a caller from a connection that has gone silent: a polite close, or the rollback of
+    its transaction, would wait for the same silence.
+    """
+    connection = await pool.acquire(timeout=wait)
+    watchdog = asyncio.get_running_loop().call_later(limit, connection.terminate)
+    try:
+        yield connection
+    finally:
+        watchdog.cancel()
+        await pool.release(connection, timeout=1)

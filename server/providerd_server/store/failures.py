@@ -1,0 +1,82 @@
+"""What PostgreSQL says went wrong, in the daemon's own terms."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from providerd_server.errors import Kind, Refusal, Violation, invalid
+from providerd_server.store.database import CONNECTION_ERRORS
+
+# SQLSTATEs that the schema raises; see migrations/README_MIGRATIONS.md.
+PROVIDER_NOT_FOUND = "PD001"
+PROVIDER_DISABLED = "PD002"
+INVALID_CONFIG = "PD003"
+NOT_A_CIPHERTEXT = "PD006"
+
+_BY_STATE = {
+    PROVIDER_NOT_FOUND: (Kind.NOT_FOUND, "PROVIDER_NOT_FOUND"),
+    PROVIDER_DISABLED: (Kind.FAILED_PRECONDITION, "PROVIDER_DISABLED"),
+    "PD004": (Kind.FAILED_PRECONDITION, "PROVIDER_ACTIVE"),
+}
+
+
+def refusal_from(error: Exception, *, committing: bool = False) -> Refusal:
+    """The refusal that tells a caller of ``error``.
+
+    Args:
+        error: What asyncpg raised.
+        committing: Whether COMMIT had been sent, so that a lost connection leaves the outcome open.
+    """
+    if isinstance(error, CONNECTION_ERRORS):
+        return _outcome_unknown() if committing else _unavailable()
+    if isinstance(error, asyncpg.exceptions.PostgresError):
+        return _from_server(error)
+    return Refusal(Kind.INTERNAL, "INTERNAL", "the daemon failed; its log says why")
+
+
+def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
+    state = getattr(error, "sqlstate", None) or ""
+    if state in _BY_STATE:
+        kind, reason = _BY_STATE[state]
+        return Refusal(kind, reason, str(error))
+    if state in (INVALID_CONFIG, NOT_A_CIPHERTEXT):
+        return invalid([Violation(_field(error), str(error))])
+    if isinstance(error, asyncpg.CheckViolationError | asyncpg.NotNullViolationError | asyncpg.DataError):
+        # The server's own text may quote the row, and with it more than the caller may see.
+        rule = getattr(error, "constraint_name", None) or state
+        return invalid([Violation(_field(error), f"refused by the database ({rule})")])
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", "another change has held the store for too long; try again")
+    if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
+        return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", "the change lost a conflict several times; try again")
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError | asyncpg.InsufficientResourcesError):
+        return Refusal(
+            Kind.UNAVAILABLE,
+            "STORE_UNWRITABLE",
+            "the database does not take writes at the moment; try again later",
+        )
+    return Refusal(
+        Kind.INTERNAL, "DATABASE_ERROR", "the database refused the change; the daemon's log says why",
+        metadata={"sqlstate": state},
+    )  # fmt: skip
+
+
+def _field(error: asyncpg.exceptions.PostgresError) -> str:
+    column = getattr(error, "column_name", None)
+    return "new_api_key" if column == "api_key_encrypted" else f"provider.{column}" if column else "provider"
+
+
+def _unavailable() -> Refusal:
+    return Refusal(
+        Kind.UNAVAILABLE,
+        "STORE_UNREACHABLE",
+        "the database cannot be reached, so nothing was changed; reads go on from memory; try again later",
+    )
+
+
+def _outcome_unknown() -> Refusal:
+    return Refusal(
+        Kind.UNAVAILABLE,
+        "OUTCOME_UNKNOWN",
+        "the connection to the database broke while the change was being committed; read before trying again",
+    )

@@ -1,0 +1,68 @@
+"""From rows of ``llm_provider_configs`` to providers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from providerd_server.snapshot import StoredProvider
+
+JSON_COLUMNS = (
+    "additional_headers",
+    "request_builder_config",
+    "response_extractor_config",
+    "supported_models",
+    "model_capabilities",
+)
+
+# What UpsertProvider may set, in the order of the table's columns.
+CONTENT_COLUMNS = (
+    "display_name",
+    "description",
+    "auth_scheme",
+    "auth_header_template",
+    "base_url",
+    "endpoint_path_template",
+    "http_method",
+    "additional_headers",
+    "request_builder_config",
+    "response_extractor_config",
+    "default_model",
+    "supported_models",
+    "model_capabilities",
+    "context_window_tokens",
+    "max_output_tokens_limit",
+    "is_enabled",
+)
+
+STATUS_COLUMNS = ("is_active", "config_version", "created_at", "updated_at", "updated_by")
+
+COLUMNS = ("id", "provider_name", *CONTENT_COLUMNS, *STATUS_COLUMNS)
+
+# For SELECT lists; the ciphertext rides along to be fingerprinted and decrypted.
+SELECT_LIST = ", ".join(f"p.{column}" for column in (*COLUMNS, "api_key_encrypted"))
+
+
+def provider_from_row(row: Mapping[str, Any], api_key: SecretStr | None = None) -> StoredProvider:
+    """The provider in ``row``, which has at least the columns of ``SELECT_LIST``."""
+    values = {column: row[column] for column in COLUMNS}
+    for column in JSON_COLUMNS:
+        text = values[column]
+        values[column] = None if text is None else json.loads(text)
+    return StoredProvider(**values, key_fingerprint=fingerprint(row["api_key_encrypted"]), api_key=api_key)
+
+
+def fingerprint(ciphertext: str | None) -> str | None:
+    """Identifies a stored ciphertext (hex): the first 16 hex digits of the SHA-256 of its bytes, as the schema does."""
+    if not ciphertext:
+        return None
+    try:
+        content = bytes.fromhex(ciphertext)
+    except ValueError:
+        # Only possible where the schema's triggers were bypassed; it must still be told from "no key".
+        content = ciphertext.encode()
+    return hashlib.sha256(content).hexdigest()[:16]
