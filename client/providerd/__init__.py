@@ -1,1 +1,72 @@
-"""The thin SDK of providerd."""
+"""The thin SDK of providerd: which LLM provider is active right now, and how to call it.
+
+    async with providerd.Client("localhost:50051") as client:
+        provider = client.active
+
+`providerd.sync.Client` is the same for threads.
+"""
+
+from providerd._version import __version__
+from providerd.cache import State
+from providerd.changes import Cause, Change, Changes
+from providerd.client import Client
+from providerd.errors import (
+    AbortedError,
+    ClosedError,
+    CredentialUnavailableError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    InternalError,
+    InvalidArgumentError,
+    NoActiveProviderError,
+    NotFoundError,
+    NotReadyError,
+    PermissionDeniedError,
+    ProviderdError,
+    ResourceExhaustedError,
+    RpcError,
+    StaleError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+)
+from providerd.options import ClientOptions
+from providerd.provider import ActiveProvider, Credential, Provider, Revision
+from providerd.requests import SwitchResult, SwitchWarning, UpsertResult
+
+__all__ = [
+    "AbortedError",
+    "ActiveProvider",
+    "Cause",
+    "Change",
+    "Changes",
+    "Client",
+    "ClientOptions",
+    "ClosedError",
+    "Credential",
+    "CredentialUnavailableError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "FieldViolation",
+    "InternalError",
+    "InvalidArgumentError",
+    "NoActiveProviderError",
+    "NotFoundError",
+    "NotReadyError",
+    "PermissionDeniedError",
+    "Provider",
+    "ProviderdError",
+    "ResourceExhaustedError",
+    "Revision",
+    "RpcError",
+    "StaleError",
+    "State",
+    "SwitchResult",
+    "SwitchWarning",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UpsertResult",
+    "__version__",
+]

@@ -1,0 +1,192 @@
+"""The values a client hands out: providers, credentials and revisions, all immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Never
+
+from providerd.v1 import provider_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.protobuf.struct_pb2 import Struct, Value
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+# The largest number up to which a JSON number (a double) holds every integer.
+MAX_SAFE_INTEGER = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A point in the history of one store. Numbers of different stores cannot be compared."""
+
+    store_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.store_id}:{self.number}"
+
+    @classmethod
+    def from_proto(cls, message: pb.Revision) -> Revision:
+        """Reads the message of the API."""
+        return cls(message.store_id, message.number)
+
+    def to_proto(self) -> pb.Revision:
+        """Returns the message of the API."""
+        return pb.Revision(store_id=self.store_id, number=self.number)
+
+    def reaches(self, other: Revision) -> bool:
+        """Says whether this is the other revision or a later one of the same store."""
+        return self.store_id == other.store_id and self.number >= other.number
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """How to call one LLM provider. The fields are those of the API's Provider message; it never holds a key.
+
+    JSON objects are read-only mappings, JSON arrays tuples, and whole JSON numbers are ints.
+    """
+
+    provider_name: str
+    display_name: str
+    description: str
+    auth_scheme: str
+    auth_header_template: str
+    base_url: str
+    endpoint_path_template: str
+    http_method: str
+    additional_headers: Mapping[str, Any] = field(hash=False, repr=False)
+    request_builder_config: Mapping[str, Any] = field(hash=False, repr=False)
+    response_extractor_config: Mapping[str, Any] = field(hash=False, repr=False)
+    default_model: str
+    supported_models: tuple[str, ...]
+    model_capabilities: Mapping[str, Any] = field(hash=False, repr=False)
+    context_window_tokens: int | None
+    max_output_tokens_limit: int | None
+    is_active: bool
+    is_enabled: bool
+    config_version: int
+    create_time: datetime | None
+    update_time: datetime | None
+    updated_by: str
+    has_key: bool
+    key_fingerprint: str
+
+    @classmethod
+    def from_proto(cls, message: pb.Provider) -> Provider:
+        """Reads the message of the API."""
+        return cls(
+            provider_name=message.provider_name,
+            display_name=message.display_name,
+            description=message.description,
+            auth_scheme=message.auth_scheme,
+            auth_header_template=message.auth_header_template,
+            base_url=message.base_url,
+            endpoint_path_template=message.endpoint_path_template,
+            http_method=message.http_method or "POST",
+            additional_headers=_mapping(message.additional_headers),
+            request_builder_config=_mapping(message.request_builder_config),
+            response_extractor_config=_mapping(message.response_extractor_config),
+            default_model=message.default_model,
+            supported_models=tuple(message.supported_models),
+            model_capabilities=_mapping(message.model_capabilities),
+            context_window_tokens=_optional(message, "context_window_tokens"),
+            max_output_tokens_limit=_optional(message, "max_output_tokens_limit"),
+            is_active=message.is_active,
+            is_enabled=message.is_enabled or not message.HasField("is_enabled"),
+            config_version=message.config_version,
+            create_time=_time(message.create_time) if message.HasField("create_time") else None,
+            update_time=_time(message.update_time) if message.HasField("update_time") else None,
+            updated_by=message.updated_by,
+            has_key=message.has_key,
+            key_fingerprint=message.key_fingerprint,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON values, in the shape that upsert() takes."""
+        values = {name: _plain(getattr(self, name)) for name in self.__slots__}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Credential:
+    """A provider's API key. Readable as `api_key`; it never shows itself and cannot be copied or pickled."""
+
+    __slots__ = ("_api_key",)
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    @property
+    def api_key(self) -> str:
+        """The key in clear."""
+        return self._api_key
+
+    def __repr__(self) -> str:
+        return "Credential(api_key='********')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credential) and self._api_key == other._api_key
+
+    def __hash__(self) -> int:
+        return hash(self._api_key)
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        raise TypeError("a Credential cannot be pickled or copied: ask for it where it is needed")
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveProvider:
+    """The active provider and its key as of one revision, so that a key never meets another provider's URL."""
+
+    provider: Provider
+    credential: Credential | None
+    revision: Revision
+
+
+def check_usable(message: pb.Provider) -> None:
+    """Makes sure that a provider can be called.
+
+    Raises:
+        ValueError: A required field of provider.proto is empty; the message names it.
+    """
+    required = ("provider_name", "display_name", "base_url", "endpoint_path_template", "default_model")
+    missing = [name for name in required if not getattr(message, name).strip()]
+    structs = ("request_builder_config", "response_extractor_config")
+    missing += [name for name in structs if not message.HasField(name)]
+    if missing:
+        raise ValueError(f"provider {message.provider_name!r} lacks {', '.join(missing)}")
+
+
+def _mapping(struct: Struct) -> Mapping[str, Any]:
+    return MappingProxyType({name: _value(value) for name, value in struct.fields.items()})
+
+
+def _value(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _mapping(value.struct_value)
+    if kind == "list_value":
+        return tuple(_value(item) for item in value.list_value.values)
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) <= MAX_SAFE_INTEGER else number
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
+def _optional(message: pb.Provider, name: str) -> int | None:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _time(timestamp: Timestamp) -> datetime:
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, MappingProxyType):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -1,0 +1,151 @@
+"""The watch: one task that keeps the cache current for as long as the client is open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from providerd import errors
+from providerd._version import __version__
+from providerd.backoff import Backoff
+from providerd.cache import OutOfStepError
+from providerd.v1 import provider_pb2 as pb
+
+if TYPE_CHECKING:
+    from providerd.announcer import Announcer
+    from providerd.cache import Cache
+    from providerd.options import ClientOptions
+
+# No retry mends these; every other end of a stream means to come back.
+FATAL_CODES = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    }
+)
+
+_log = logging.getLogger("providerd")
+
+
+class Stream:
+    """Watches the active provider, reconnecting for ever, until stopped or refused for good."""
+
+    def __init__(self, cache: Cache, announcer: Announcer, options: ClientOptions) -> None:
+        self._cache = cache
+        self._announcer = announcer
+        self._options = options
+        self._backoff = Backoff()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, stub: Any) -> None:
+        """Starts watching through a ProviderServiceStub, in the running event loop."""
+        self._task = asyncio.create_task(self._run(stub), name="providerd-watch")
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Ends the watch and waits until it has ended."""
+        if self._task is not None:
+            self._task.remove_done_callback(self._ended)
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self, stub: Any) -> None:
+        while True:
+            error, pause = await self._watch(stub)
+            first = self._cache.error is None
+            self._cache.lost(error)
+            if error.code in FATAL_CODES:
+                self._fail(error)
+                return
+            self._announcer.publish()
+            # An outage is told once, at its start; how it goes on is for those who look closer.
+            _log.log(logging.WARNING if first else logging.DEBUG, "watch lost, back in %.1f s: %s", pause, error)
+            await asyncio.sleep(pause)
+
+    async def _watch(self, stub: Any) -> tuple[errors.RpcError, float]:
+        """Runs one stream to its end and returns why it ended and the seconds to wait before the next."""
+        try:
+            return await self._receive(stub)
+        except grpc.aio.AioRpcError as refusal:
+            error: errors.RpcError = errors.from_rpc(refusal, self._options.where)
+        except StopAsyncIteration:
+            error = errors.UnavailableError("the stream ended")
+        except TimeoutError:
+            error = errors.UnavailableError(f"no message for {self._options.patience:g} s")
+        except OutOfStepError as lag:
+            error = errors.UnavailableError(f"subscribing again: {lag}")
+        except asyncio.CancelledError:
+            # gRPC raises this for a stream that the server or a proxy cancelled, too.
+            if being_cancelled():
+                raise
+            error = errors.UnavailableError("the stream was cancelled by the other side")
+        except Exception as bug:
+            _log.exception("the watch failed unexpectedly; it goes on")
+            error = errors.InternalError(f"the watch failed: {bug!r}")
+        return error, self._backoff.next()
+
+    async def _receive(self, stub: Any) -> tuple[errors.RpcError, float]:
+        self._cache.subscribed()
+        call = stub.WatchActive(self._request())
+        try:
+            # Iterating, because read() skips the last messages of a stream that has ended already.
+            messages = aiter(call)
+            while True:
+                async with asyncio.timeout(self._options.patience):
+                    message: pb.WatchActiveResponse | None = await anext(messages)
+                if message is None:  # what gRPC makes of bytes that are no message
+                    return errors.InternalError("undecodable message"), self._backoff.next()
+                if message.HasField("drain"):
+                    pause = message.drain.retry_after.ToTimedelta().total_seconds()
+                    leaving = errors.UnavailableError("the daemon is going away", reason="DRAIN")
+                    return leaving, self._backoff.bounded(pause)
+                self._apply(message)
+        finally:
+            call.cancel()
+
+    def _apply(self, message: pb.WatchActiveResponse) -> None:
+        change = self._cache.apply(message)
+        if self._cache.error is None:
+            self._backoff.reset()
+        self._announcer.publish(change)
+
+    def _request(self) -> pb.WatchActiveRequest:
+        seconds, fraction = divmod(self._options.heartbeat_interval, 1)
+        known = self._cache.revision
+        return pb.WatchActiveRequest(
+            known_revision=None if known is None else known.to_proto(),
+            include_credential=self._options.include_credential,
+            heartbeat_interval=Duration(seconds=int(seconds), nanos=int(fraction * 1e9)),
+            client=pb.ClientIdentity(
+                name=self._options.name or "providerd-python",
+                version=__version__,
+                instance=f"{socket.gethostname()}:{os.getpid()}",
+            ),
+        )
+
+    def _fail(self, error: errors.ProviderdError) -> None:
+        _log.error("the watch of %s ended for good: %s", self._options.where, error)
+        self._cache.fail(error)
+        self._announcer.end(error)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Makes an end that nobody foresaw visible: a value that nothing renews must not look current."""
+        if task.cancelled():
+            self._fail(errors.InternalError("its task was cancelled from outside, or its event loop ended"))
+        elif (bug := task.exception()) is not None:
+            self._fail(errors.InternalError(f"its task failed: {bug!r}"))
+
+
+def being_cancelled() -> bool:
+    """Says whether a CancelledError is meant for this task; gRPC also raises it when the other side cancels."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
