@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -32,11 +33,15 @@ class Psql(Protocol):
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL without tables. It does not sync to disk, for its data ends with the run."""
-    # Directly under /tmp and open to pass through, because root's PostgreSQL runs as another account.
-    with tempfile.TemporaryDirectory(prefix="providerd-", dir="/tmp") as directory:
-        Path(directory).chmod(0o755)
-        with EmbeddedPostgres(Path(directory) / "data", settings={"fsync": "off"}) as postgres:
-            yield postgres
+    with _open_directory() as directory, EmbeddedPostgres(directory / "data", settings={"fsync": "off"}) as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory of this test's own that every account can enter, unlike pytest's ``tmp_path``."""
+    with _open_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +84,15 @@ def database(cluster: EmbeddedPostgres, psql: Psql, template: str) -> Iterator[s
 def empty_database(cluster: EmbeddedPostgres, psql: Psql) -> Iterator[str]:
     """The URL of a database of this test's own, without a schema."""
     yield from _temporary_database(cluster, psql, "template1")
+
+
+@contextmanager
+def _open_directory() -> Iterator[Path]:
+    # Directly under /tmp, so that the path of a socket in it is short.
+    with tempfile.TemporaryDirectory(prefix="providerd-", dir="/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # for root's PostgreSQL, which runs as another account
+        yield directory
 
 
 def _temporary_database(cluster: EmbeddedPostgres, psql: Psql, template: str) -> Iterator[str]:

@@ -32,9 +32,8 @@ SETTINGS: Mapping[str, str] = {
     "cluster_name": "providerd",
     "log_destination": "stderr",
     "logging_collector": "off",
-    # A statement or the row it failed on may hold a key, and the log is a file.
-    "log_min_error_statement": "panic",
-    "log_error_verbosity": "terse",
+    # A failed statement, or what it failed on, may hold a key: its error is for the client, not for a file.
+    "log_min_messages": "log",
 }
 
 _CREATE_DATABASE = """

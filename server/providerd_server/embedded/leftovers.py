@@ -9,14 +9,18 @@ from pathlib import Path
 
 import structlog
 
+from providerd_server.embedded.cluster import Cluster
+from providerd_server.embedded.directory import SOCKET_NAME
 from providerd_server.embedded.errors import EmbeddedError
 from providerd_server.embedded.postmaster import SHUTDOWN
 
 log = structlog.get_logger(__name__)
 
 
-def end_leftovers(cluster: Path) -> None:
-    """End every postgres process that works in a cluster, the postmaster in order when there is one.
+def end_leftovers(cluster: Cluster) -> None:
+    """End every postgres process that works in a cluster, the postmaster in order, and remove its lock files.
+
+    The caller holds the data directory, so none of them is wanted any more.
 
     Linux only: elsewhere PostgreSQL's own lock file refuses a second server and names the first.
 
@@ -26,21 +30,25 @@ def end_leftovers(cluster: Path) -> None:
     if not hasattr(os, "pidfd_open"):
         return
     with ExitStack() as stack:
-        processes = _postgres_processes(cluster, stack)
+        if processes := _postgres_processes(cluster.path, stack):
+            log.warning("ending postgres processes that were left behind", pids=sorted(processes))
+            _end(processes, _postmaster_pid(cluster.path))
+    # The number in them may be a zombie's, or another program's by now: PostgreSQL would take it for a server.
+    for lock in (cluster.path / "postmaster.pid", cluster.sockets / f"{SOCKET_NAME}.lock"):
+        lock.unlink(missing_ok=True)
+
+
+def _end(processes: dict[int, int], postmaster: int | None) -> None:
+    for number, grace in SHUTDOWN:
+        for pid, handle in processes.items():
+            # SIGINT means shutdown to a postmaster alone; its children follow it, dead or alive.
+            if number != signal.SIGINT or pid == postmaster:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, number)
+        processes = _survivors(processes, grace)
         if not processes:
             return
-        log.warning("ending postgres processes that were left behind", pids=sorted(processes))
-        postmaster = _postmaster_pid(cluster)
-        for number, grace in SHUTDOWN:
-            # SIGINT means shutdown to a postmaster alone; its children follow it, dead or alive.
-            for pid, handle in processes.items():
-                if number != signal.SIGINT or pid == postmaster:
-                    with suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(handle, number)
-            processes = _survivors(processes, grace)
-            if not processes:
-                return
-    raise EmbeddedError(f"postgres processes {sorted(processes)} of {cluster} do not end: end them and start again")
+    raise EmbeddedError(f"postgres processes {sorted(processes)} of an earlier run do not end: end them, try again")
 
 
 def _postgres_processes(cluster: Path, stack: ExitStack) -> dict[int, int]:

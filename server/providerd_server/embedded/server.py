@@ -186,7 +186,7 @@ class EmbeddedPostgres:
 
     def _launch(self, cluster: Cluster) -> Postmaster:
         """Start a postmaster in place of whatever was left behind, and wait until it is ready."""
-        end_leftovers(cluster.path)
+        end_leftovers(cluster)
         with self._guard:
             if self._stopping.is_set():
                 raise EmbeddedError("the embedded PostgreSQL was stopped while it started")
