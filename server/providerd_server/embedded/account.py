@@ -45,7 +45,7 @@ class Account:
         if self.uid == os.geteuid():
             return None
         for directory in (*reversed(path.parents), path):
-            if directory.exists() and not self._may_enter(directory.stat()):
+            if directory.is_dir() and not self._may_enter(directory.stat()):
                 return directory
         return None
 
