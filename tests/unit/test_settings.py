@@ -1,0 +1,84 @@
+"""Settings: where each comes from, which one wins, and that no secret is shown."""
+
+from pathlib import Path
+
+import pytest
+
+from providerd_server.errors import ConfigurationError
+from providerd_server.settings import describe, load
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def url(**flags: object) -> str | None:
+    found = load(**flags).database_url
+    return found.get_secret_value() if found else None
+
+
+def test_without_any_setting_the_database_is_the_embedded_one() -> None:
+    settings = load()
+    assert settings.database_url is None
+    assert settings.listen == ["127.0.0.1:50051"]
+
+
+def test_the_url_of_the_founding_document_works_from_dotenv(elsewhere: Path) -> None:
+    (elsewhere / ".env").write_text("SUPABASE_DB_URL=postgresql://u:p@db.example:6543/postgres\nDB_ENCRYPTION_KEY=k\n")
+    assert url() == "postgresql://u:p@db.example:6543/postgres"
+    assert load().db_encryption_key.get_secret_value() == "k"
+
+
+def test_the_single_variables_of_the_founding_document_make_a_url(elsewhere: Path) -> None:
+    (elsewhere / ".env").write_text(
+        "SUPABASE_DB_HOST=db.example\nSUPABASE_DB_PORT=5433\nSUPABASE_DB_NAME=main\n"
+        "SUPABASE_DB_USER=me@x\nSUPABASE_DB_PASSWORD='p:/@ss'\n"
+    )
+    assert url() == "postgresql://me%40x:p%3A%2F%40ss@db.example:5433/main"
+
+
+def test_flags_win_over_the_environment_and_that_over_dotenv(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (elsewhere / ".env").write_text("PROVIDERD_LOG_LEVEL=error\nPROVIDERD_POOL_SIZE=9\nPROVIDERD_LISTEN=127.0.0.1:1\n")
+    monkeypatch.setenv("PROVIDERD_LOG_LEVEL", "warning")
+    monkeypatch.setenv("PROVIDERD_LISTEN", "127.0.0.1:2, unix:///run/p.sock")
+    settings = load(log_level="debug", listen=None)
+    assert (settings.log_level, settings.pool_size) == ("debug", 9)
+    assert settings.listen == ["127.0.0.1:2", "unix:///run/p.sock"]
+    sources = {setting.name: setting.source for setting in describe(settings, log_level="debug", listen=None)}
+    assert sources["PROVIDERD_LOG_LEVEL"] == "flag"
+    assert sources["PROVIDERD_LISTEN"] == "environment"
+    assert sources["PROVIDERD_POOL_SIZE"] == ".env"
+    assert sources["PROVIDERD_POLL_INTERVAL"] == "default"
+
+
+def test_secrets_are_masked_wherever_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_DB_URL", "postgresql://u:canary-password@h/db")
+    monkeypatch.setenv("DB_ENCRYPTION_KEY", "canary-passphrase")
+    settings = load()
+    shown = repr(settings) + str(settings) + repr(describe(settings)) + repr(settings.database_url)
+    assert "canary" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PROVIDERD_LISTEN", "nonsense", "PROVIDERD_LISTEN: must be host:port or unix:///path"),
+        ("PROVIDERD_LISTEN", ",", "PROVIDERD_LISTEN: must name at least one address"),
+        ("PROVIDERD_LISTEN", "unix:///" + "x" * 120, "at most 107 bytes"),
+        ("PROVIDERD_POLL_INTERVAL", "-1", "PROVIDERD_POLL_INTERVAL: "),
+        ("PROVIDERD_LOG_LEVEL", "loud", "PROVIDERD_LOG_LEVEL: "),
+        ("SUPABASE_DB_URL", "mysql://canary@h/db", "SUPABASE_DB_URL must start with postgresql://"),
+        ("SUPABASE_DB_PASSWORD", "canary", "SUPABASE_DB_HOST is missing"),
+    ],
+)
+def test_a_wrong_setting_is_named_without_its_value(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load()
+    assert said in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
