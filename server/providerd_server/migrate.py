@@ -112,7 +112,9 @@ async def status(target: asyncpg.Connection | str) -> list[Migration]:
         if await connection.fetchval("SELECT to_regclass('public.providerd_migrations') IS NOT NULL"):
             ledger = await _read_ledger(connection)
     _compare(files, ledger)
-    return [ledger.get(migration.version, migration) for migration in files]
+    return [
+        replace(file, applied_at=ledger[file.version].applied_at) if file.version in ledger else file for file in files
+    ]
 
 
 async def rollback(target: asyncpg.Connection | str) -> None:
@@ -161,16 +163,17 @@ async def _connection(target: asyncpg.Connection | str) -> AsyncIterator[asyncpg
     """Yield ``target`` or a connection to it, and turn the failures of both into MigrationError."""
     connection = await _connect(target) if isinstance(target, str) else target
     try:
-        yield connection
+        try:
+            yield connection
+        finally:
+            if connection is not target:
+                await connection.close(timeout=CONNECT_TIMEOUT)
     except LockNotAvailableError:
         raise MigrationError(
             f"waited {LOCK_TIMEOUT} for another migration or a long transaction: try again when it has ended"
         ) from None
     except (OSError, PostgresError, InterfaceError) as error:
         raise MigrationError(f"the database failed: {_one_line(error)}") from error
-    finally:
-        if connection is not target:
-            await connection.close(timeout=CONNECT_TIMEOUT)
 
 
 async def _connect(dsn: str) -> asyncpg.Connection:
