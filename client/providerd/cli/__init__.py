@@ -1,0 +1,1 @@
+"""The program ``providerd``: the SDK for people and scripts. Needs the extra ``cli``."""

@@ -1,0 +1,84 @@
+"""The options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from providerd.cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+# Seconds that a TAB may take; a shell that hangs is worse than one that does not know.
+_COMPLETION_TIMEOUT = 0.5
+
+
+def connection_options(command: F) -> F:
+    """Adds --server and --timeout, which are good before and behind the name of a command."""
+    command = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        expose_value=False,
+        callback=_remember,
+        help="How long an answer may take. [default: 5]",
+    )(command)
+    return click.option(
+        "--server",
+        metavar="ADDRESS[,ADDRESS]",
+        expose_value=False,
+        callback=_remember,
+        help="The daemon: host:port or unix:///path. [default: $PROVIDERD_SERVER, else localhost:50051]",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Adds --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def change_options(command: F) -> F:
+    """Adds --reason and --actor, which go into the history."""
+    command = click.option("--actor", metavar="NAME", default=_user, help="Who, for the history. [default: you]")(
+        command
+    )
+    return click.option("--reason", metavar="TEXT", default="", help="Why, for the history.")(command)
+
+
+def name_argument(command: F) -> F:
+    """Adds the name of a provider, which the shell can complete."""
+    return click.argument("name", shell_complete=_names)(command)
+
+
+def example(*lines: str) -> str:
+    """Returns the epilog of a command's help that shows how it is used."""
+    # The backspace is click's mark for a paragraph that is not to be filled.
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is not None and parameter.name is not None:
+        setattr(context.ensure_object(Session), parameter.name, value)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in many containers
+        return f"uid {os.getuid()}"
+
+
+def _names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    session = replace(context.ensure_object(Session), timeout=_COMPLETION_TIMEOUT)
+    try:
+        providers = session.call(lambda client: client.list())
+    except Exception:  # there is nobody to tell: the person is typing
+        return []
+    return [each.provider_name for each in providers if each.provider_name.startswith(incomplete)]

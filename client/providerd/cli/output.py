@@ -1,0 +1,89 @@
+"""What the program prints: JSON for programs, aligned text for people."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from providerd.provider import Provider, Revision
+
+# So wide that no line is ever cut or wrapped where no person looks.
+_UNBOUNDED = 100_000
+
+_STYLES = {"active": "bold green", "disabled": "dim", "stale": "yellow", "no": "yellow", "none": "yellow"}
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON. ASCII only, so that no locale can break it."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """Prints a value as JSON on a line of its own, and flushes."""
+    click.echo(json.dumps(value))
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Prints names and values, a pair a line. Values that are too long for the terminal go on below themselves."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(name, _cell(value))
+    _print(grid)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table, a row a line. On a terminal that is too narrow, long cells end in an ellipsis."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    _print(table)
+
+
+def printable(text: str) -> str:
+    """Returns the text with control characters escaped: names and messages come from elsewhere."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def state(provider: Provider) -> str:
+    """Returns whether a provider is active, enabled or disabled."""
+    if provider.is_active:
+        return "active"
+    return "enabled" if provider.is_enabled else "disabled"
+
+
+def revision_json(revision: Revision | None) -> dict[str, Any] | None:
+    """Returns a revision as the API has it in JSON; its number as a JSON number."""
+    return None if revision is None else {"store_id": revision.store_id, "number": revision.number}
+
+
+def _cell(value: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text(printable(value), style=_STYLES.get(value, ""))
+
+
+def _print(renderable: RenderableType) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_UNBOUNDED)
+    with console.capture() as capture:
+        console.print(renderable)
+    # Through click, which flushes and so notices at once when nobody reads any more.
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), color=console.is_terminal)

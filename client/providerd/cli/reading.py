@@ -1,0 +1,128 @@
+"""The commands that read: get, list, show."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from providerd.cli import output
+from providerd.cli.failures import ExitCode, Failure
+from providerd.cli.options import connection_options, example, json_option, name_argument
+from providerd.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from providerd.provider import ActiveProvider, Provider
+
+_DOCUMENTS = ("model_capabilities", "request_builder_config", "response_extractor_config")
+
+
+@click.command(epilog=example("providerd get", "providerd get --json | jq -r .provider.default_model"))
+@click.option("--credential", is_flag=True, help="Show the API key, too. Only works on the daemon's own machine.")
+@json_option
+@connection_options
+@pass_session
+def get(session: Session, *, credential: bool, as_json: bool) -> None:
+    """Show the active provider."""
+    active = session.call(lambda client: client.get_active(include_credential=credential))
+    provider = active.provider
+    if credential and active.credential is None:
+        name = provider.provider_name
+        raise Failure(
+            f"the active provider {name!r} has no key: set one with `providerd set-key {name}` [PROVIDER_HAS_NO_KEY]",
+            ExitCode.NOT_FOUND,
+        )
+    if as_json:
+        output.print_json(_active_json(active))
+        return
+    output.print_pairs(
+        [
+            ("provider", _full_name(provider)),
+            ("model", provider.default_model),
+            ("url", provider.base_url + provider.endpoint_path_template),
+            ("key", active.credential.api_key if active.credential else _key(provider)),
+            ("revision", str(active.revision.number)),
+        ]
+    )
+
+
+@click.command("list", epilog=example("providerd list", "providerd list --json | jq -r '.[].provider_name'"))
+@json_option
+@connection_options
+@pass_session
+def list_(session: Session, *, as_json: bool) -> None:
+    """List all providers."""
+    providers = session.call(lambda client: client.list())
+    if as_json:
+        output.print_json([provider.to_dict() for provider in providers])
+        return
+    output.print_table(
+        ["name", "state", "key", "model", "url"],
+        [
+            (each.provider_name, output.state(each), "yes" if each.has_key else "no", each.default_model, each.base_url)
+            for each in providers
+        ],
+    )
+
+
+@click.command(epilog=example("providerd show groq", "providerd show groq --json > groq.json"))
+@name_argument
+@json_option
+@connection_options
+@pass_session
+def show(session: Session, *, name: str, as_json: bool) -> None:
+    """Show everything about one provider but its key.
+
+    With --json it prints what `providerd upsert -f` takes.
+    """
+    provider = session.call(lambda client: client.get(name))
+    fields = provider.to_dict()
+    if as_json:
+        output.print_json(fields)
+        return
+    output.print_pairs(_details(provider))
+    for document in _DOCUMENTS:
+        click.echo(f"\n{document}\n{json.dumps(fields[document], indent=2)}")
+
+
+def _active_json(active: ActiveProvider) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "provider": active.provider.to_dict(),
+        "revision": output.revision_json(active.revision),
+    }
+    if active.credential is not None:
+        fields["credential"] = {"api_key": active.credential.api_key}
+    return fields
+
+
+def _details(provider: Provider) -> list[tuple[str, str]]:
+    fields = provider.to_dict()
+    return [
+        ("provider", _full_name(provider)),
+        ("description", provider.description),
+        ("state", output.state(provider)),
+        ("key", _key(provider)),
+        ("auth", f"{provider.auth_scheme}, {provider.auth_header_template}"),
+        ("url", f"{provider.http_method} {provider.base_url}{provider.endpoint_path_template}"),
+        ("headers", json.dumps(fields["additional_headers"])),
+        ("model", provider.default_model),
+        ("models", ", ".join(provider.supported_models)),
+        ("context window", _tokens(provider.context_window_tokens)),
+        ("output limit", _tokens(provider.max_output_tokens_limit)),
+        ("config version", str(provider.config_version)),
+        ("created", fields.get("create_time", "")),
+        ("updated", f"{fields.get('update_time', '')} by {provider.updated_by or 'nobody named'}"),
+    ]
+
+
+def _full_name(provider: Provider) -> str:
+    return f"{provider.provider_name} ({provider.display_name})"
+
+
+def _key(provider: Provider) -> str:
+    return f"stored, fingerprint {provider.key_fingerprint}" if provider.has_key else "none"
+
+
+def _tokens(limit: int | None) -> str:
+    return "" if limit is None else f"{limit:,} tokens"

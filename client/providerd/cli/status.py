@@ -1,0 +1,94 @@
+"""The command that tells whether the daemon is well."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from providerd.cli import output
+from providerd.cli.failures import ExitCode, report
+from providerd.cli.options import connection_options, example, json_option
+from providerd.cli.session import Session, pass_session
+from providerd.errors import ProviderdError
+
+if TYPE_CHECKING:
+    from providerd.client import Client
+
+
+@dataclass
+class Status:
+    """What can be said about a daemon. Fields that only an answer brings are None without one."""
+
+    server: str
+    # Something answered, if only with a refusal.
+    reachable: bool = False
+    # Reads and watches are answered.
+    serving: bool = False
+    stale: bool | None = None
+    # Seconds since the daemon last verified that the database is at this revision.
+    age: float | None = None
+    revision: dict[str, Any] | None = None
+    active_provider: str | None = None
+    providers: int | None = None
+    error: ProviderdError | None = None
+
+
+@click.command(epilog=example("providerd status", "providerd status --json | jq .age"))
+@json_option
+@connection_options
+@click.pass_context
+@pass_session
+def status(session: Session, context: click.Context, *, as_json: bool) -> None:
+    """Tell whether the daemon answers, and how fresh its answers are.
+
+    Exit code 0 means fresh answers; 7 means none, or answers from memory because the database is away.
+    """
+    found = session.call(lambda client: _ask(client, session), watch=True)
+    if as_json:
+        fields = asdict(found)
+        del fields["error"]
+        output.print_json(fields)
+    else:
+        output.print_pairs(_pairs(found))
+    if found.error is not None:
+        context.exit(report(found.error, debug=session.debug))
+    if found.stale:
+        context.exit(ExitCode.UNAVAILABLE)
+
+
+async def _ask(client: Client, session: Session) -> Status:
+    found = Status(session.server)
+    try:
+        providers = await client.list()
+        await client.start()
+        await client.wait_ready(session.timeout)
+    except ProviderdError as error:
+        # Only a daemon gives reasons; what gRPC itself says of a connection has none.
+        found.error, found.reachable = error, bool(error.reason)
+        return found
+    found.reachable = found.serving = True
+    found.stale = client.state.value != "ready"
+    found.age = round(client.age, 3)
+    found.revision = output.revision_json(client.revision)
+    found.active_provider = next((each.provider_name for each in providers if each.is_active), None)
+    found.providers = len(providers)
+    return found
+
+
+def _pairs(found: Status) -> list[tuple[str, str]]:
+    pairs = [("server", found.server), ("reachable", _yes(found.reachable)), ("serving", _yes(found.serving))]
+    if found.serving:
+        number = str(found.revision["number"]) if found.revision else "none"
+        pairs += [
+            ("source", f"{'stale' if found.stale else 'fresh'}, verified {found.age:.1f} s ago"),
+            ("active", found.active_provider or "none"),
+            ("revision", number),
+            ("providers", str(found.providers)),
+        ]
+    return pairs
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
