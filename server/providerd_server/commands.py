@@ -17,7 +17,6 @@ from rich.table import Table
 
 from providerd_server import app, logs
 from providerd_server import migrate as migrations
-from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings, describe, load
 
@@ -113,15 +112,28 @@ def _database(settings: Settings) -> Iterator[tuple[SecretStr, bool]]:
     if settings.database_url is not None:
         yield settings.database_url, False
         return
-    with EmbeddedPostgres(settings.data_dir or default_data_dir()) as postgres:
+    try:
+        from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+    except ImportError:
+        raise ConfigurationError(
+            "no database is configured: set SUPABASE_DB_URL, or pip install 'providerd[embedded]' to have one included"
+        ) from None
+    try:
+        postgres = EmbeddedPostgres(settings.data_dir or default_data_dir())
+        postgres.start()
+    except EmbeddedError as error:
+        raise ConfigurationError(str(error)) from None
+    try:
         yield SecretStr(postgres.dsn()), True
+    finally:
+        postgres.stop()
 
 
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
     try:
         yield
-    except (ConfigurationError, EmbeddedError, migrations.MigrationError) as error:
+    except (ConfigurationError, migrations.MigrationError) as error:
         raise click.ClickException(str(error)) from None
 
 

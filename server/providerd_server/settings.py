@@ -40,6 +40,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="PROVIDERD_",
+        env_ignore_empty=True,
         env_file=".env",
         env_file_encoding="utf-8",
         extra="ignore",

@@ -31,9 +31,12 @@ _SETTINGS = (
     " set_config('providerd.reason', $3, true)"
 )
 _LOCK = "SELECT store_id::text, revision FROM lock_provider_store()"
+_ONE = (
+    f"SELECT {SELECT_LIST}, s.store_id::text, s.revision"  # noqa: S608 - constants only
+    " FROM llm_provider_configs p, llm_provider_store s WHERE p.provider_name = $1"
+)
+_ONE_AND_ACTIVE = f"SELECT {SELECT_LIST} FROM llm_provider_configs p WHERE p.is_active OR p.provider_name = $1"  # noqa: S608
 _REVISION = "SELECT store_id::text, revision FROM llm_provider_store"
-_ACTIVE = f"SELECT {SELECT_LIST} FROM llm_provider_configs p WHERE p.is_active"  # noqa: S608 - constants only
-_ONE = f"SELECT {SELECT_LIST} FROM llm_provider_configs p WHERE p.provider_name = $1"  # noqa: S608
 _SWITCH = "SELECT switch_active_provider($1, $2)"
 
 
@@ -81,20 +84,18 @@ class Store:
         async def work(connection: Connection, revision: Revision) -> Switched:
             if expected_revision is not None and expected_revision != revision:
                 raise _revision_mismatch(expected_revision, revision)
-            previous = await connection.fetchrow(_ACTIVE)
-            target = await connection.fetchrow(_ONE, provider_name)
+            found = [provider_from_row(row) for row in await connection.fetch(_ONE_AND_ACTIVE, provider_name)]
+            previous = next((provider for provider in found if provider.is_active), None)
+            target = next((provider for provider in found if provider.provider_name == provider_name), None)
             if target is None:
                 raise not_found(provider_name)
-            if not target["is_enabled"]:
+            if not target.is_enabled:
                 raise _disabled(provider_name)
-            if not target["is_active"]:
-                await connection.execute(_SWITCH, provider_name, actor or None)
-                target = await connection.fetchrow(_ONE, provider_name)
-            return Switched(
-                previous=provider_from_row(previous) if previous else None,
-                active=provider_from_row(target),
-                revision=await _current_revision(connection),
-            )
+            if target.is_active:
+                return Switched(previous=target, active=target, revision=revision)
+            await connection.execute(_SWITCH, provider_name, actor or None)
+            row = await connection.fetchrow(_ONE, provider_name)
+            return Switched(previous=previous, active=provider_from_row(row), revision=_revision(row))
 
         return await self._write(work, reason=reason, actor=actor)
 
@@ -134,7 +135,8 @@ class Store:
             if sealed is not None and self._keys.of(stored) != new_api_key:
                 ciphertext = sealed
             after = await _save(connection, provider_name, merge(before), ciphertext, actor or None, new=row is None)
-            outcome = Upserted(before, provider_from_row(after), await _current_revision(connection))
+            revision = _revision(await connection.fetchrow(_REVISION))
+            outcome = Upserted(before, provider_from_row(after), revision)
             if validate_only:
                 raise _DryRun(outcome)
             return outcome
@@ -206,10 +208,6 @@ def _statement(template: str) -> str:
 
 _INSERT = _statement("INSERT INTO llm_provider_configs AS p ({columns}) VALUES ({places}) RETURNING {row}")
 _UPDATE = _statement("UPDATE llm_provider_configs AS p SET {pairs} WHERE p.provider_name = $1 RETURNING {row}")
-
-
-async def _current_revision(connection: Connection) -> Revision:
-    return _revision(await connection.fetchrow(_REVISION))
 
 
 def _revision(row: Any) -> Revision:

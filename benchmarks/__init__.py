@@ -1,0 +1,1 @@
+"""Benchmarks: each figure stands beside a baseline of the same run, since machines are shared and noisy."""
