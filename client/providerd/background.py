@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ class Background:
     """Runs coroutines for other threads. The thread starts with the first one."""
 
     def __init__(self) -> None:
+        # Held while submitting, so that nothing is submitted to a loop that no longer runs: it would wait for ever.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._stopped = False
         self._loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
 
@@ -27,35 +30,41 @@ class Background:
 
         Raises:
             RuntimeError: The caller is the background thread, which would wait for itself.
-            concurrent.futures.CancelledError: The thread was stopped meanwhile.
+            concurrent.futures.CancelledError: The thread was stopped, before or meanwhile.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a callback must not block: call this from another thread")
-        self._start()
-        future = asyncio.run_coroutine_threadsafe(call(*args, **kwargs), self._loop)
+        with self._lock:
+            future = self._submit(call, *args, **kwargs)
         try:
             return future.result()
-        except BaseException:
-            # Ctrl-C must not leave behind a call that nobody waits for.
+        finally:
+            # Ctrl-C must not leave behind a call that nobody waits for; a finished one is not touched.
             future.cancel()
-            raise
 
     def stop(self) -> None:
-        """Cancels what still runs and ends the thread; does nothing in a forked child, which has no such thread."""
+        """Cancels what still runs and ends the thread."""
         thread = self._thread
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+        if thread is not None and not thread.is_alive():
+            return  # stopped before; or this is a forked child, which has no such thread, and maybe a stuck lock
+        with self._lock:
+            self._stopped, thread = True, self._thread
+            if thread is not None and thread.is_alive():
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                ready = threading.Event()
-                self._thread = threading.Thread(
-                    target=lambda: asyncio.run(self._serve(ready)), name="providerd", daemon=True
-                )
-                self._thread.start()
-                ready.wait()
+    def _submit(self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._stopped:
+            raise CancelledError
+        if self._thread is None:
+            ready = threading.Event()
+            self._thread = threading.Thread(
+                target=lambda: asyncio.run(self._serve(ready)), name="providerd", daemon=True
+            )
+            self._thread.start()
+            ready.wait()
+        return asyncio.run_coroutine_threadsafe(call(*args, **kwargs), self._loop)
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()

@@ -82,6 +82,7 @@ class Client(Reads):
             # Let go of it, too: gRPC shuts down with its last channel, and only then may the process fork.
             channel, self._channel = self._channel, None
             await channel.close()
+            fork.disconnected(self._cache)
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits for the first answer of the daemon, from which on reads have something to go by.

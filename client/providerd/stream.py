@@ -57,6 +57,7 @@ class Stream:
             self._task.remove_done_callback(self._ended)
             self._task.cancel()
             await asyncio.wait([self._task])
+            self._task = None  # its traceback holds the channel, and with it gRPC
 
     async def _run(self, stub: Any) -> None:
         while True:
