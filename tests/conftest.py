@@ -88,8 +88,8 @@ def empty_database(cluster: EmbeddedPostgres, psql: Psql) -> Iterator[str]:
 
 @contextmanager
 def _open_directory() -> Iterator[Path]:
-    # Directly under /tmp, so that the path of a socket in it is short.
-    with tempfile.TemporaryDirectory(prefix="providerd-", dir="/tmp") as name:
+    # Not below pytest's own directory, which is closed to other accounts and too deep for a socket.
+    with tempfile.TemporaryDirectory(prefix="providerd-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # for root's PostgreSQL, which runs as another account
         yield directory

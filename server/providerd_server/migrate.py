@@ -240,4 +240,6 @@ async def _execute(connection: asyncpg.Connection, migration: Migration) -> None
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    # The detail of a PostgreSQL error may quote a row, and a row may hold a key.
+    message = str(error).partition("\nDETAIL:")[0]
+    return " ".join(message.split()) or type(error).__name__

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import structlog
 
-from providerd_server.embedded import EmbeddedPostgres, leftovers, postmaster
+from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, leftovers, postmaster
 
 PATIENCE = 30.0
 IMPATIENT = ((signal.SIGINT, 0.2), (signal.SIGQUIT, 0.2), (signal.SIGKILL, 5.0))
@@ -166,6 +166,15 @@ def test_stop_is_bounded_when_postgres_does_not_listen(open_directory: Path, mon
         os.kill(postgres.pid, signal.SIGSTOP)
         postgres.stop()
         wait_for_end()
+
+
+def test_a_start_that_takes_too_long_is_given_up(open_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postmaster, "READY_TIMEOUT", 0.0)
+    postgres = EmbeddedPostgres(open_directory / "data")
+    with pytest.raises(EmbeddedError, match=r"postgres is not ready after 0 s, see .*postgres\.log"):
+        postgres.start()
+    assert postgres.pid is None
+    assert not (open_directory / "data" / "cluster" / "postmaster.pid").exists()
 
 
 async def test_postgres_ends_with_its_killed_owner_and_keeps_the_data(open_directory: Path) -> None:

@@ -30,7 +30,7 @@ class Postmaster:
     It must be created on the thread that waits for it: Linux ends it when the thread that forked it ends.
     """
 
-    def __init__(self, cluster: Cluster, settings: Mapping[str, str] = {}) -> None:
+    def __init__(self, cluster: Cluster, settings: Mapping[str, str]) -> None:
         self._cluster = cluster
         self._log = cluster.data_dir / "postgres.log"
         log = _open_log(self._log)
@@ -55,20 +55,20 @@ class Postmaster:
         """The process id."""
         return self._process.pid
 
-    def wait_until_ready(self, timeout: float = READY_TIMEOUT) -> None:
+    def wait_until_ready(self) -> None:
         """Block until the server takes connections.
 
         Raises:
-            EmbeddedError: it ended first, with the end of its log, or is not ready after ``timeout`` seconds.
+            EmbeddedError: it ended first, with the end of its log, or is not ready within a minute.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + READY_TIMEOUT
         while not self._is_ready():
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(POLL_INTERVAL)
                 raise EmbeddedError(f"postgres ended with status {code}, see {self._log}: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"postgres is not ready after {timeout:.0f} s, see {self._log}: {self._last_words()}"
+                    f"postgres is not ready after {READY_TIMEOUT:.0f} s, see {self._log}: {self._last_words()}"
                 )
 
     def wait(self) -> int:
