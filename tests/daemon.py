@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,9 +41,9 @@ class DaemonProcess:
             self.kill()
             raise RuntimeError(f"the daemon does not serve:\n{self.log.read_text()}")
 
-    def stop(self) -> int:
-        """Ends it as an operator would, with SIGTERM; returns its exit code."""
-        self._process.terminate()
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends it as an operator would, by a signal; returns its exit code."""
+        self._process.send_signal(number)
         return self._ended()
 
     def kill(self) -> None:
@@ -73,7 +74,7 @@ def running_daemon(dsn: str, **env: str) -> Iterator[DaemonProcess]:
     """Runs a daemon on a free port of loopback over the database ``dsn``, for as long as the block.
 
     Args:
-        dsn: The URL of a migrated database.
+        dsn: The URL of a migrated database; empty for an embedded one, in ``PROVIDERD_DATA_DIR``.
         env: Further environment, such as ``PROVIDERD_LISTEN="unix:///path"``; nothing else of the kind is inherited.
     """
     # Without a .env of the developer, which the daemon would read from its working directory.

@@ -1,24 +1,27 @@
-"""The commands of the ``providerd`` program that run on the server's side: serve and migrate."""
+"""The commands of the ``providerd`` program that run on the server's side: serve, migrate and psql."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import subprocess
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from pydantic import SecretStr
-from rich.console import Console
-from rich.table import Table
 
+from providerd.cli.failures import ExitCode, Failure
+from providerd.cli.output import print_json, print_table
 from providerd_server import app, logs
 from providerd_server import migrate as migrations
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings, describe, load
+
+if TYPE_CHECKING:
+    from providerd_server.embedded import EmbeddedPostgres
 
 T = TypeVar("T")
 
@@ -49,10 +52,11 @@ def serve(print_config: bool, **flags: Any) -> None:
         logs.configure(settings.log_level, settings.log_format)
         # Read by gRPC when it starts: its fork handlers cost every call something, and a daemon never forks.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-        with _database(settings) as (url, embedded):
-            if embedded if settings.migrate is None else settings.migrate:
-                _run(migrations.up(url.get_secret_value()))
-            _run(app.serve(settings, url))
+        if settings.database_url is not None:
+            _serve(settings, settings.database_url, migrate_first=bool(settings.migrate))
+            return
+        with _embedded(settings, share=False) as postgres:
+            _serve(settings, SecretStr(postgres.dsn()), migrate_first=settings.migrate is not False)
 
 
 @click.group()
@@ -67,7 +71,7 @@ def migrate() -> None:
 @_data_dir
 def up(**flags: Any) -> None:
     """Apply what is missing."""
-    with _told_in_one_line(), _database(load(**flags)) as (url, _):
+    with _told_in_one_line(), _database(load(**flags)) as url:
         applied = _run(migrations.up(url.get_secret_value()))
     for migration in applied:
         click.echo(f"applied {migration.name}")
@@ -80,16 +84,12 @@ def up(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool, **flags: Any) -> None:
     """Show what is applied; exit code 1 when something is missing."""
-    with _told_in_one_line(), _database(load(**flags)) as (url, _):
+    with _told_in_one_line(), _database(load(**flags)) as url:
         listed = _run(migrations.status(url.get_secret_value()))
     if as_json:
-        click.echo(_as_json(listed))
+        print_json([_as_json(migration) for migration in listed])
     else:
-        table = Table("migration", "checksum", "applied")
-        for migration in listed:
-            when = migration.applied_at.isoformat(timespec="seconds") if migration.applied_at else "pending"
-            table.add_row(migration.name, migration.checksum[:12], when)
-        Console().print(table)
+        print_table(("migration", "checksum", "applied"), [_as_row(migration) for migration in listed])
     if any(migration.applied_at is None for migration in listed):
         raise SystemExit(1)
 
@@ -99,19 +99,53 @@ def status(as_json: bool, **flags: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rollback(yes: bool, **flags: Any) -> None:
     """Drop all tables of providerd with everything in them. There is no way back."""
-    with _told_in_one_line(), _database(load(**flags)) as (url, _):
+    with _told_in_one_line(), _database(load(**flags)) as url:
         if not yes:
             click.confirm("This deletes all providers, their keys and their history. Go on?", abort=True)
         _run(migrations.rollback(url.get_secret_value()))
     click.echo("rolled back: the schema is gone")
 
 
+@click.command(context_settings={"ignore_unknown_options": True})
+@_data_dir
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
+    """Open psql on the embedded database, also while the daemon runs.
+
+    ARGUMENTS go to psql as they are: `providerd psql -- -c "SELECT * FROM get_active_provider()"`.
+    """
+    with _told_in_one_line():
+        settings = load(data_dir=data_dir)
+        if settings.database_url is not None:
+            raise ConfigurationError("the database is not the embedded one; connect to it with a psql of your own")
+        with _embedded(settings) as postgres:
+            done = subprocess.run(  # noqa: S603 - the bundled psql, and what the caller wants of it
+                [postgres.binaries / "psql", "-d", postgres.dsn(), *arguments],
+                env={**postgres.environment, "TERM": os.environ.get("TERM", "dumb"), "HOME": str(Path.home())},
+                check=False,
+            )
+    raise SystemExit(done.returncode)
+
+
+def _serve(settings: Settings, url: SecretStr, *, migrate_first: bool) -> None:
+    if migrate_first:
+        _run(migrations.up(url.get_secret_value()))
+    _run(app.serve(settings, url))
+
+
 @contextmanager
-def _database(settings: Settings) -> Iterator[tuple[SecretStr, bool]]:
-    """The URL of the configured database, or of an embedded one that runs as long as the block; and which it is."""
+def _database(settings: Settings) -> Iterator[SecretStr]:
+    """The URL of the configured database, or of the embedded one, which runs at least as long as the block."""
     if settings.database_url is not None:
-        yield settings.database_url, False
+        yield settings.database_url
         return
+    with _embedded(settings) as postgres:
+        yield SecretStr(postgres.dsn())
+
+
+@contextmanager
+def _embedded(settings: Settings, *, share: bool = True) -> Iterator[EmbeddedPostgres]:
+    """The embedded PostgreSQL: started for the block, or with ``share`` the one a running daemon has."""
     try:
         from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
     except ImportError:
@@ -119,12 +153,15 @@ def _database(settings: Settings) -> Iterator[tuple[SecretStr, bool]]:
             "no database is configured: set SUPABASE_DB_URL, or pip install 'providerd[embedded]' to have one included"
         ) from None
     try:
-        postgres = EmbeddedPostgres(settings.data_dir or default_data_dir())
-        postgres.start()
+        data_dir = settings.data_dir or default_data_dir()
+        postgres = EmbeddedPostgres.attach(data_dir) if share else None
+        if postgres is None:
+            postgres = EmbeddedPostgres(data_dir)
+            postgres.start()
     except EmbeddedError as error:
         raise ConfigurationError(str(error)) from None
     try:
-        yield SecretStr(postgres.dsn()), True
+        yield postgres
     finally:
         postgres.stop()
 
@@ -133,8 +170,10 @@ def _database(settings: Settings) -> Iterator[tuple[SecretStr, bool]]:
 def _told_in_one_line() -> Iterator[None]:
     try:
         yield
-    except (ConfigurationError, migrations.MigrationError) as error:
-        raise click.ClickException(str(error)) from None
+    except ConfigurationError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+    except migrations.MigrationError as error:
+        raise Failure(str(error), ExitCode.REFUSED) from None
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
@@ -147,20 +186,18 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def _print_config(settings: Settings, flags: dict[str, Any]) -> None:
-    table = Table("setting", "value", "source")
-    for setting in describe(settings, **flags):
-        table.add_row(setting.name, setting.value, setting.source)
-    Console().print(table)
+    described = describe(settings, **flags)
+    print_table(("setting", "value", "source"), [(each.name, each.value, each.source) for each in described])
 
 
-def _as_json(listed: list[migrations.Migration]) -> str:
-    return json.dumps(
-        [
-            {
-                "name": migration.name,
-                "checksum": migration.checksum,
-                "applied_at": migration.applied_at.isoformat() if migration.applied_at else None,
-            }
-            for migration in listed
-        ]
-    )
+def _as_row(migration: migrations.Migration) -> tuple[str, str, str]:
+    when = migration.applied_at.isoformat(timespec="seconds") if migration.applied_at else "pending"
+    return migration.name, migration.checksum[:12], when
+
+
+def _as_json(migration: migrations.Migration) -> dict[str, Any]:
+    return {
+        "name": migration.name,
+        "checksum": migration.checksum,
+        "applied_at": migration.applied_at.isoformat() if migration.applied_at else None,
+    }

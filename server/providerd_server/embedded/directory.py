@@ -72,6 +72,15 @@ def lock_data_directory(path: Path) -> int:
     return lock
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process has the data directory."""
+    try:
+        os.close(lock_data_directory(path))
+    except EmbeddedError:
+        return True
+    return False
+
+
 def socket_directory(data_dir: Path, account: Account) -> Path:
     """Return a directory for the socket that only the account can enter; create it when it is not there.
 

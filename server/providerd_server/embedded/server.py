@@ -13,7 +13,12 @@ import structlog
 
 from providerd_server.embedded.account import choose_account
 from providerd_server.embedded.cluster import DATABASE, Cluster
-from providerd_server.embedded.directory import create_data_directory, lock_data_directory, socket_directory
+from providerd_server.embedded.directory import (
+    create_data_directory,
+    is_locked,
+    lock_data_directory,
+    socket_directory,
+)
 from providerd_server.embedded.errors import EmbeddedError
 from providerd_server.embedded.installation import install, remove_interrupted
 from providerd_server.embedded.leftovers import end_leftovers
@@ -49,6 +54,24 @@ class EmbeddedPostgres:
         self._supervisor: threading.Thread | None = None
         self._guard = threading.Lock()  # a postmaster is not born while we stop
         self._stopping = threading.Event()
+
+    @classmethod
+    def attach(cls, data_dir: Path) -> Self | None:
+        """Return the one that another process runs on ``data_dir``, to talk to; None when there is none.
+
+        It has no power over that process: ``stop`` does nothing to it.
+
+        Raises:
+            EmbeddedError: its directory is not as this version of providerd makes it.
+        """
+        attached = cls(data_dir)
+        if not attached._data_dir.is_dir() or not is_locked(attached._data_dir):
+            return None
+        account = choose_account(attached._data_dir / "cluster", None)
+        installation = install(attached._data_dir)
+        sockets = socket_directory(attached._data_dir, account)
+        attached._cluster = Cluster(attached._data_dir, account, installation, sockets)
+        return attached
 
     def start(self) -> None:
         """Start PostgreSQL and block until the database ``providerd`` takes connections.
