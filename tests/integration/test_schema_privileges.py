@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from tests.conftest import Psql
 from tests.integration.sql import CREATE, active_names, connected, history_since, insert_provider, refused, revision
 
 TABLES = ["llm_provider_configs", "llm_provider_config_history", "llm_provider_store"]
@@ -77,7 +78,9 @@ async def test_a_stranger_sees_and_executes_nothing(database: str, stranger: str
                 await db.execute(statement)
 
 
-async def test_the_web_roles_of_supabase_are_granted_nothing(psql, empty_database: str, web_roles: list[str]) -> None:
+async def test_the_web_roles_of_supabase_are_granted_nothing(
+    psql: Psql, empty_database: str, web_roles: list[str]
+) -> None:
     done = psql(empty_database, "-f", str(CREATE))
     assert done.returncode == 0, done.stderr
     async with connected(empty_database) as db:
@@ -102,7 +105,7 @@ async def test_the_function_alone_opens_nothing(database: str, stranger: str) ->
             await db.execute("SELECT * FROM get_active_provider()")
 
 
-async def test_an_owner_who_is_no_superuser_needs_no_policy(psql, empty_database: str) -> None:
+async def test_an_owner_who_is_no_superuser_needs_no_policy(psql: Psql, empty_database: str) -> None:
     owner = f"owner_{next(_numbers)}"
     async with connected(empty_database) as db:
         await db.execute("CREATE EXTENSION pgcrypto")

@@ -1,10 +1,13 @@
 """The migration files, run as they are by psql, once and again."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
+from tests.conftest import Psql
 from tests.integration.sql import (
     CREATE,
     MIGRATIONS,
@@ -23,13 +26,13 @@ _OPERATIONS = (MIGRATIONS / "README_MIGRATIONS.md").read_text().partition("| Ope
 TRANSFORMS = set(re.findall(r'^\| `(?:{")?(\w+)', _OPERATIONS, re.MULTILINE))
 
 
-def run_files(psql, dsn: str, *files) -> None:
+def run_files(psql: Psql, dsn: str, *files: Path) -> None:
     for file in files:
         done = psql(dsn, "-f", str(file))
         assert done.returncode == 0, done.stderr
 
 
-async def everything(db) -> list:
+async def everything(db: asyncpg.Connection) -> list[Any]:
     return [
         await db.fetch("SELECT * FROM llm_provider_configs ORDER BY id"),
         await db.fetch("SELECT * FROM llm_provider_config_history ORDER BY id"),
@@ -37,7 +40,7 @@ async def everything(db) -> list:
     ]
 
 
-async def relations(db) -> set[str]:
+async def relations(db: asyncpg.Connection) -> set[str]:
     rows = await db.fetch("""
         SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace
         UNION ALL
@@ -48,13 +51,13 @@ async def relations(db) -> set[str]:
 
 
 @pytest.mark.parametrize("file", [CREATE, SEED, ROLLBACK], ids=lambda file: file.name)
-def test_each_file_is_one_transaction_with_its_marks_alone_on_a_line(file) -> None:
+def test_each_file_is_one_transaction_with_its_marks_alone_on_a_line(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert lines.count("BEGIN;") == lines.count("COMMIT;") == 1
     assert [line for line in lines if line.strip()][-1] == "COMMIT;"
 
 
-async def test_create_and_seed_twice_leave_what_once_left(psql, empty_database: str) -> None:
+async def test_create_and_seed_twice_leave_what_once_left(psql: Psql, empty_database: str) -> None:
     run_files(psql, empty_database, CREATE, SEED)
     async with connected(empty_database) as db:
         once = await everything(db)
@@ -64,7 +67,7 @@ async def test_create_and_seed_twice_leave_what_once_left(psql, empty_database: 
         assert await revision(db) == 1
 
 
-async def test_seeds_are_as_the_founding_document_lists_them(psql, empty_database: str) -> None:
+async def test_seeds_are_as_the_founding_document_lists_them(psql: Psql, empty_database: str) -> None:
     run_files(psql, empty_database, CREATE, SEED)
     async with connected(empty_database) as db:
         rows = await db.fetch("""
@@ -79,7 +82,7 @@ async def test_seeds_are_as_the_founding_document_lists_them(psql, empty_databas
     ]
 
 
-async def test_seeding_again_keeps_what_operators_changed(psql, database: str) -> None:
+async def test_seeding_again_keeps_what_operators_changed(psql: Psql, database: str) -> None:
     async with connected(database) as db:
         await enable_all(db)
         await db.execute("UPDATE llm_provider_configs SET default_model = 'other' WHERE provider_name = 'groq'")
@@ -89,7 +92,9 @@ async def test_seeding_again_keeps_what_operators_changed(psql, database: str) -
         assert await everything(db) == before
 
 
-async def test_seeding_again_leaves_the_active_flag_where_it_is_after_groq_was_deleted(psql, database: str) -> None:
+async def test_seeding_again_leaves_the_active_flag_where_it_is_after_groq_was_deleted(
+    psql: Psql, database: str
+) -> None:
     async with connected(database) as db:
         await enable_all(db)
         await db.execute("SELECT switch_active_provider('chatgpt', 'operator')")
@@ -99,7 +104,7 @@ async def test_seeding_again_leaves_the_active_flag_where_it_is_after_groq_was_d
         assert not await db.fetchval("SELECT is_active FROM llm_provider_configs WHERE provider_name = 'groq'")
 
 
-async def test_seeding_does_not_activate_a_deactivated_groq(psql, database: str) -> None:
+async def test_seeding_does_not_activate_a_deactivated_groq(psql: Psql, database: str) -> None:
     async with connected(database) as db:
         await db.execute("UPDATE llm_provider_configs SET is_active = FALSE")
         before = await everything(db)
@@ -107,7 +112,7 @@ async def test_seeding_does_not_activate_a_deactivated_groq(psql, database: str)
         assert await everything(db) == before
 
 
-async def test_creating_again_repairs_what_is_missing(psql, database: str) -> None:
+async def test_creating_again_repairs_what_is_missing(psql: Psql, database: str) -> None:
     async with connected(database) as db:
         await db.execute("DROP TRIGGER trg_log_provider_config_change ON llm_provider_configs")
         await db.execute("ALTER TABLE llm_provider_configs DISABLE TRIGGER trg_validate_provider_config")
@@ -126,7 +131,7 @@ async def test_creating_again_repairs_what_is_missing(psql, database: str) -> No
     }
 
 
-async def test_rollback_leaves_nothing_and_can_be_repeated(psql, empty_database: str) -> None:
+async def test_rollback_leaves_nothing_and_can_be_repeated(psql: Psql, empty_database: str) -> None:
     async with connected(empty_database) as db:
         await db.execute("CREATE EXTENSION pgcrypto")
         before = await relations(db)
@@ -140,7 +145,7 @@ async def test_rollback_leaves_nothing_and_can_be_repeated(psql, empty_database:
         assert await active_names(db) == ["groq"]
 
 
-async def test_pgcrypto_goes_to_the_schema_extensions_where_there_is_one(psql, empty_database: str) -> None:
+async def test_pgcrypto_goes_to_the_schema_extensions_where_there_is_one(psql: Psql, empty_database: str) -> None:
     async with connected(empty_database) as db:
         await db.execute("CREATE SCHEMA extensions")
         run_files(psql, empty_database, CREATE, SEED)
@@ -155,7 +160,7 @@ async def test_pgcrypto_goes_to_the_schema_extensions_where_there_is_one(psql, e
         assert await db.fetchval("SELECT has_api_key FROM get_active_provider()")
 
 
-async def test_tables_land_in_public_whatever_the_search_path_says(psql, empty_database: str) -> None:
+async def test_tables_land_in_public_whatever_the_search_path_says(psql: Psql, empty_database: str) -> None:
     async with connected(empty_database) as db:
         await db.execute("CREATE SCHEMA elsewhere")
         done = psql(empty_database, "-c", "SET search_path = elsewhere", "-f", str(CREATE), "-f", str(SEED))
