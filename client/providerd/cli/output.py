@@ -46,9 +46,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table, a row a line. On a terminal that is too narrow, long cells end in an ellipsis."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
+        table.add_column(column, overflow="ellipsis")
     for row in rows:
         table.add_row(*map(_cell, row))
     _print(table)
@@ -66,9 +66,24 @@ def state(provider: Provider) -> str:
     return "enabled" if provider.is_enabled else "disabled"
 
 
+def provider_json(provider: Provider) -> dict[str, Any]:
+    """Returns the fields of a provider in the order of the API, the documents among them sorted by key.
+
+    Fields without a value are left out, empty documents among them: upserting the result changes nothing.
+    """
+    return {name: _sorted(value) for name, value in provider.to_dict().items() if value != {}}
+
+
 def revision_json(revision: Revision | None) -> dict[str, Any] | None:
     """Returns a revision as the API has it in JSON; its number as a JSON number."""
     return None if revision is None else {"store_id": revision.store_id, "number": revision.number}
+
+
+def _sorted(value: Any) -> Any:
+    """Returns JSON with sorted keys: they arrive in an order that is another each time."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _cell(value: str) -> RenderableType:

@@ -55,7 +55,7 @@ def list_(session: Session, *, as_json: bool) -> None:
     """List all providers."""
     providers = session.call(lambda client: client.list())
     if as_json:
-        output.print_json([provider.to_dict() for provider in providers])
+        output.print_json([output.provider_json(provider) for provider in providers])
         return
     output.print_table(
         ["name", "state", "key", "model", "url"],
@@ -77,18 +77,19 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     With --json it prints what `providerd upsert -f` takes.
     """
     provider = session.call(lambda client: client.get(name))
-    fields = provider.to_dict()
+    fields = output.provider_json(provider)
     if as_json:
         output.print_json(fields)
         return
-    output.print_pairs(_details(provider))
+    output.print_pairs((name, value) for name, value in _details(provider) if value)
     for document in _DOCUMENTS:
-        click.echo(f"\n{document}\n{json.dumps(fields[document], indent=2)}")
+        if document in fields:
+            click.echo(f"\n{document}\n{json.dumps(fields[document], indent=2)}")
 
 
 def _active_json(active: ActiveProvider) -> dict[str, Any]:
     fields: dict[str, Any] = {
-        "provider": active.provider.to_dict(),
+        "provider": output.provider_json(active.provider),
         "revision": output.revision_json(active.revision),
     }
     if active.credential is not None:
@@ -97,15 +98,15 @@ def _active_json(active: ActiveProvider) -> dict[str, Any]:
 
 
 def _details(provider: Provider) -> list[tuple[str, str]]:
-    fields = provider.to_dict()
+    fields = output.provider_json(provider)
     return [
         ("provider", _full_name(provider)),
         ("description", provider.description),
         ("state", output.state(provider)),
         ("key", _key(provider)),
-        ("auth", f"{provider.auth_scheme}, {provider.auth_header_template}"),
+        ("auth", ", ".join(filter(None, (provider.auth_scheme, provider.auth_header_template)))),
         ("url", f"{provider.http_method} {provider.base_url}{provider.endpoint_path_template}"),
-        ("headers", json.dumps(fields["additional_headers"])),
+        ("headers", json.dumps(fields["additional_headers"]) if "additional_headers" in fields else ""),
         ("model", provider.default_model),
         ("models", ", ".join(provider.supported_models)),
         ("context window", _tokens(provider.context_window_tokens)),

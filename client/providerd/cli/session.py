@@ -60,7 +60,7 @@ class Session:
         return asyncio.run(converse())
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
 def _quieten() -> None:

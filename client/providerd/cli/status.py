@@ -41,7 +41,7 @@ class Status:
 @click.pass_context
 @pass_session
 def status(session: Session, context: click.Context, *, as_json: bool) -> None:
-    """Tell whether the daemon answers, and how fresh its answers are.
+    """Tell whether the daemon answers, and how fresh.
 
     Exit code 0 means fresh answers; 7 means none, or answers from memory because the database is away.
     """

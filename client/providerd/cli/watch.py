@@ -66,7 +66,7 @@ def _print_change(change: Change, *, as_json: bool) -> None:
                 "time": _now(),
                 "event": "change",
                 "cause": change.cause.value,
-                "provider": provider and provider.to_dict(),
+                "provider": provider and output.provider_json(provider),
                 "previous_provider_name": change.previous and change.previous.provider_name,
                 "revision": output.revision_json(change.revision),
             }

@@ -50,8 +50,8 @@ def switch(
     if as_json:
         output.print_json(
             {
-                "previous": result.previous and result.previous.to_dict(),
-                "active": result.active.to_dict(),
+                "previous": result.previous and output.provider_json(result.previous),
+                "active": output.provider_json(result.active),
                 "revision": output.revision_json(result.revision),
                 "switched": result.switched,
                 "warnings": [{"reason": each.reason, "message": each.message} for each in result.warnings],
@@ -150,7 +150,7 @@ def print_outcome(result: UpsertResult, done: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json(
             {
-                "provider": result.provider.to_dict(),
+                "provider": output.provider_json(result.provider),
                 "created": result.created,
                 "changed": result.changed,
                 "revision": output.revision_json(result.revision),
