@@ -6,6 +6,12 @@
 `providerd.sync.Client` is the same for threads.
 """
 
+import os
+
+# gRPC reads this once, when it is imported. Its fork handlers know nothing of grpc.aio and crash forked children;
+# whoever sets the variable has the say. See https://github.com/grpc/grpc/blob/master/doc/fork_support.md.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from providerd._version import __version__
 from providerd.cache import State
 from providerd.changes import Cause, Change, Changes
