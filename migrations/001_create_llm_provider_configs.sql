@@ -275,14 +275,20 @@ CREATE OR REPLACE FUNCTION validate_provider_config() RETURNS TRIGGER
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     violations JSONB;
+    content_changed BOOLEAN := TRUE;
 BEGIN
     NEW.api_key_encrypted := provider_key_hex(NEW.api_key_encrypted);
-    -- An UPDATE that changes nothing keeps the row as it was, which tells the audit trigger to stay silent.
-    IF TG_OP = 'UPDATE' AND provider_content(NEW) = provider_content(OLD) AND NEW.is_active = OLD.is_active THEN
-        RETURN OLD;
+    IF TG_OP = 'UPDATE' THEN
+        content_changed := provider_content(NEW) <> provider_content(OLD);
+        -- An UPDATE that changes nothing keeps the row as it was, which tells the audit trigger to stay silent.
+        IF NOT content_changed AND NEW.is_active = OLD.is_active THEN
+            RETURN OLD;
+        END IF;
     END IF;
-    SELECT jsonb_agg(jsonb_build_object('column', v.column_name, 'message', v.message))
-    INTO violations FROM provider_config_violations(NEW) v;
+    IF content_changed THEN
+        SELECT jsonb_agg(jsonb_build_object('column', v.column_name, 'message', v.message))
+        INTO violations FROM provider_config_violations(NEW) v;
+    END IF;
     IF violations IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'PD003', MESSAGE = violations #>> '{0,message}', DETAIL = violations::TEXT,
@@ -295,7 +301,7 @@ BEGIN
         NEW.config_version := 1;
     ELSE
         NEW.created_at := OLD.created_at;
-        NEW.config_version := OLD.config_version + (provider_content(NEW) <> provider_content(OLD))::INTEGER;
+        NEW.config_version := OLD.config_version + content_changed::INTEGER;
     END IF;
     RETURN NEW;
 END

@@ -6,8 +6,9 @@ from providerd_server.store.database import Connection
 
 _TABLES = ("llm_provider_configs", "llm_provider_config_history", "llm_provider_store")
 
-# The four triggers that the schema names; those that lock and guard the store are found by their function's table.
 _TRIGGERS = (
+    "trg_lock_provider_store",
+    "trg_refuse_provider_truncate",
     "trg_validate_provider_config",
     "trg_log_provider_config_change",
     "trg_prevent_active_provider_deletion",

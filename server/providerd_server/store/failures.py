@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import asyncpg
 
 from providerd_server.errors import Kind, Refusal, Violation, invalid
@@ -39,8 +41,12 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
     if state in _BY_STATE:
         kind, reason = _BY_STATE[state]
         return Refusal(kind, reason, str(error))
-    if state in (INVALID_CONFIG, NOT_A_CIPHERTEXT):
-        return invalid([Violation(_field(error), str(error))])
+    if state == INVALID_CONFIG:
+        # The schema says all it found at once, as JSON.
+        found = json.loads(getattr(error, "detail", None) or "[]")
+        return invalid([Violation(f"provider.{each['column']}", each["message"]) for each in found])
+    if state == NOT_A_CIPHERTEXT:
+        return invalid([Violation("new_api_key", str(error))])
     if isinstance(error, asyncpg.CheckViolationError | asyncpg.NotNullViolationError | asyncpg.DataError):
         # The server's own text may quote the row, and with it more than the caller may see.
         rule = getattr(error, "constraint_name", None) or state
@@ -63,7 +69,7 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
 
 def _field(error: asyncpg.exceptions.PostgresError) -> str:
     column = getattr(error, "column_name", None)
-    return "new_api_key" if column == "api_key_encrypted" else f"provider.{column}" if column else "provider"
+    return f"provider.{column}" if column else "provider"
 
 
 def _unavailable() -> Refusal:
