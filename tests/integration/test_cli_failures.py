@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 import providerd as sdk
 import providerd_server
-from tests.cli import environment, providerd
+from tests.cli import environment, providerd, start
 from tests.daemon import PROVIDERD, clean_environment
 from tests.integration.scripted_server import scripted_server
 
@@ -68,6 +69,23 @@ def test_a_daemon_that_does_not_answer_is_7() -> None:
         done = providerd("get", "--timeout", "0.5", server=f"127.0.0.1:{port}")
     assert done.returncode == 7
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_is_130_and_quiet() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = start(
+            "get",
+            "--timeout",
+            "60",
+            server=f"127.0.0.1:{silent.getsockname()[1]}",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = silent.accept()  # from here on it waits for an answer
+        with connection:
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(
@@ -144,7 +162,7 @@ def _run_with_only(directory: Path, installed: tuple[str, ...], *arguments: str)
         (directory / name).symlink_to(everything / name)
     for metadata in everything.glob("providerd-*.dist-info"):
         (directory / metadata.name).symlink_to(metadata)
-    path = [directory, *(Path(package.__file__).parents[1] for package in (sdk, providerd_server))]
+    path = [directory, *(Path(package.__path__[0]).parent for package in (sdk, providerd_server))]
     return subprocess.run(
         # -S leaves out what is installed; the path brings a part of it back.
         [sys.executable, "-S", "-m", "providerd.cli.main", *arguments],

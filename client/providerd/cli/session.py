@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from providerd.cli.failures import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -39,6 +41,7 @@ class Session:
         Raises:
             ProviderdError: What the conversation failed with.
             click.UsageError: The address or the timeout makes no sense.
+            click.exceptions.Exit: Ctrl-C was pressed.
         """
         from providerd.client import Client
 
@@ -57,7 +60,10 @@ class Session:
             finally:
                 await client.close()
 
-        return asyncio.run(converse())
+        try:
+            return asyncio.run(converse())
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

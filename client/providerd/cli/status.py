@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from providerd.cache import State
 from providerd.cli import output
 from providerd.cli.failures import ExitCode, report
 from providerd.cli.options import connection_options, example, json_option
@@ -69,7 +70,7 @@ async def _ask(client: Client, session: Session) -> Status:
         found.error, found.reachable = error, bool(error.reason)
         return found
     found.reachable = found.serving = True
-    found.stale = client.state.value != "ready"
+    found.stale = client.state is not State.READY
     found.age = round(client.age, 3)
     found.revision = output.revision_json(client.revision)
     found.active_provider = next((each.provider_name for each in providers if each.is_active), None)

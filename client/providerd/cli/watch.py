@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from providerd.cache import State
 from providerd.changes import Change
 from providerd.cli import output
-from providerd.cli.failures import ExitCode
 from providerd.cli.options import connection_options, example, json_option
 from providerd.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from providerd.cache import State
     from providerd.client import Client
     from providerd.errors import ProviderdError
 
@@ -23,18 +22,14 @@ if TYPE_CHECKING:
 @click.command(epilog=example("providerd watch", "providerd watch --json | jq -r .provider.provider_name"))
 @json_option
 @connection_options
-@click.pass_context
 @pass_session
-def watch(session: Session, context: click.Context, *, as_json: bool) -> None:
+def watch(session: Session, *, as_json: bool) -> None:
     """Print the active provider, then every change of it.
 
     It fails when the first answer does not come within --timeout. From then on it goes on through every outage, of
     which it tells, until Ctrl-C.
     """
-    try:
-        session.call(lambda client: _follow(client, session.timeout, as_json=as_json), watch=True)
-    except KeyboardInterrupt:
-        context.exit(ExitCode.INTERRUPTED)
+    session.call(lambda client: _follow(client, session.timeout, as_json=as_json), watch=True)
 
 
 async def _follow(client: Client, timeout: float, *, as_json: bool) -> None:
@@ -54,7 +49,7 @@ async def _follow(client: Client, timeout: float, *, as_json: bool) -> None:
             _print_change(event, as_json=as_json)
         else:
             _print_state(event, error, as_json=as_json)
-            if event.value == "fatal" and error is not None:
+            if event is State.FATAL and error is not None:
                 raise error
 
 
