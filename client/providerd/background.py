@@ -68,6 +68,14 @@ class Background:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_report)
         self._stopping = asyncio.Event()
         ready.set()
         await self._stopping.wait()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # Two loops that use gRPC both wake for each event, and the later one finds nothing: it is harmless and loud.
+    # See https://github.com/grpc/grpc/issues/25364.
+    if not isinstance(context.get("exception"), BlockingIOError):
+        loop.default_exception_handler(context)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 import providerd
 from providerd import Client, State
 from providerd.v1 import provider_pb2 as pb
-from tests.integration.scripted_server import ScriptedServer, scripted_server
+from tests.integration.scripted_server import ScriptedServer, Watch, scripted_server
 from tests.unit.sdk_messages import active, provider, revision, source
 
 KEY = "canary-c2e1"
@@ -27,6 +28,18 @@ async def server() -> AsyncIterator[ScriptedServer]:
 async def client(server: ScriptedServer) -> AsyncIterator[Client]:
     async with Client(server.address, watch=False, timeout=2) as client:
         yield client
+
+
+@asynccontextmanager
+async def started(server: ScriptedServer) -> AsyncIterator[tuple[Client, Watch]]:
+    """A client that knows groq to be active at revision 5, and the watch that told it."""
+    client = Client(server.address)
+    await client.start()
+    watch = await server.watch()
+    watch.send(active(5, "groq", "INITIAL"))
+    await client.wait_ready(5)
+    yield client, watch
+    await client.close()
 
 
 async def test_without_a_watch_only_the_calls_work(server: ScriptedServer, client: Client) -> None:
@@ -113,10 +126,7 @@ async def test_an_upsert_sends_what_was_given(server: ScriptedServer, client: Cl
 
 
 async def test_a_switch_shows_in_the_client_that_made_it(server: ScriptedServer) -> None:
-    async with Client(server.address, timeout=0.01) as client:
-        watch = await server.watch()
-        watch.send(active(5, "groq", "INITIAL"))
-        await client.wait_ready(5)
+    async with started(server) as (client, watch):
 
         async def answer(request: pb.SwitchProviderRequest, _: Any) -> pb.SwitchProviderResponse:
             # The watch is told only after the answer is on its way.
@@ -130,8 +140,6 @@ async def test_a_switch_shows_in_the_client_that_made_it(server: ScriptedServer)
             )
 
         server.answers["SwitchProvider"] = answer
-        patient = Client(server.address, watch=False)
-        object.__setattr__(client, "options", patient.options)  # calls with a usual deadline from here on
         result = await client.switch("openrouter", reason="cheaper")
         assert client.active.provider_name == "openrouter"
         assert (result.switched, result.revision) == (True, client.revision)
@@ -144,13 +152,38 @@ async def test_a_switch_that_the_watch_does_not_show_returns_anyway(server: Scri
         return pb.SwitchProviderResponse(active=provider("openrouter"), revision=revision(6), switched=True)
 
     server.answers["SwitchProvider"] = answer
-    client = Client(server.address)
-    await client.start()
-    (await server.watch()).send(active(5, "groq", "INITIAL"))
-    await client.wait_ready(5)
-    assert (await client.switch("openrouter")).switched
-    assert client.active.provider_name == "groq"
-    await client.close()
+    async with started(server) as (client, _):
+        assert (await client.switch("openrouter")).switched
+        assert client.active.provider_name == "groq"
+
+
+async def test_a_switch_to_what_is_active_waits_for_nothing(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(*_: Any) -> pb.SwitchProviderResponse:
+        # Something else moved the revision, and no heartbeat has told yet.
+        return pb.SwitchProviderResponse(active=provider("groq"), revision=revision(9))
+
+    server.answers["SwitchProvider"] = answer
+    monkeypatch.setattr("providerd.client._VISIBLE_WITHIN", 1000)
+    async with started(server) as (client, _), asyncio.timeout(20):
+        assert not (await client.switch("groq")).switched
+
+
+async def test_calls_are_spread_over_all_addresses(server: ScriptedServer) -> None:
+    asked: set[str] = set()
+    async with scripted_server() as other:
+        for each in (server, other):
+
+            async def answer(*_: Any, address: str = each.address) -> pb.GetProviderResponse:
+                asked.add(address)
+                return pb.GetProviderResponse(provider=provider())
+
+            each.answers["GetProvider"] = answer
+        async with Client(server.address, other.address, watch=False) as client:
+            async with asyncio.timeout(20):
+                while len(asked) < 2:
+                    await client.get("groq")
 
 
 async def test_a_refusal_is_typed_and_carries_its_details(server: ScriptedServer, client: Client) -> None:

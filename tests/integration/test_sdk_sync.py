@@ -88,20 +88,6 @@ async def test_many_threads_share_one(server: ScriptedServer) -> None:
     await using
 
 
-async def test_several_clients_run_side_by_side(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
-    def use() -> None:
-        with providerd.sync.Client(server.address) as one, providerd.sync.Client(server.address) as two:
-            assert one.active == two.active
-            one.close()
-            assert two.active.provider_name == "groq"
-
-    using = asyncio.create_task(asyncio.to_thread(use))
-    await answering(server)
-    await answering(server)
-    await using
-    assert not caplog.records
-
-
 async def test_a_call_in_flight_ends_with_the_client(server: ScriptedServer) -> None:
     asked = asyncio.Event()
 

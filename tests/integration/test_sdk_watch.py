@@ -208,6 +208,24 @@ async def test_every_other_end_means_to_come_back_with_what_is_known(
     assert states == [State.STALE, State.READY]
 
 
+async def test_the_waits_grow_and_start_over_after_a_message(
+    server: ScriptedServer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "providerd")
+    for _ in range(5):
+        (await server.watch()).end(grpc.StatusCode.UNAVAILABLE, "not yet")
+    watch = await first(server, client)
+    watch.end(grpc.StatusCode.UNAVAILABLE, "gone again")
+    await server.watch()
+    lost = [record for record in caplog.records if record.name == "providerd"]
+    waits = [float(record.args[0]) for record in lost if isinstance(record.args, tuple)]
+    assert len(waits) == 6
+    assert all(wait <= 0.1 * 2**number for number, wait in enumerate(waits[:5]))
+    assert waits[5] <= 0.1
+    # An outage is told once, at its start.
+    assert [record.levelname for record in lost] == ["WARNING", *["DEBUG"] * 4, "WARNING"]
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [

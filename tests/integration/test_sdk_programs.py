@@ -1,13 +1,15 @@
-"""Forking for real, in a program of its own: what a child may use, and what it is told about the rest."""
+"""Whole programs: what a forked child may use and is told, how a program ends, and several clients in one."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from providerd.v1 import provider_pb2 as pb
 from tests.integration.scripted_server import ScriptedServer, scripted_server
-from tests.unit.sdk_messages import active
+from tests.unit.sdk_messages import active, provider
 
 PRELUDE = """
 import asyncio, os, signal, sys
@@ -93,6 +95,14 @@ with client:
     assert client.active.provider_name == "groq"
 """
 
+SIDE_BY_SIDE = """
+with providerd.sync.Client(address) as one, providerd.sync.Client(address) as two:
+    for _ in range(100):
+        assert one.get("groq") == two.get("groq") == one.active == two.active
+    one.close()
+    assert two.get("groq") == two.active
+"""
+
 LEFT_OPEN = """
 client = providerd.sync.Client(address)
 client.start()
@@ -113,6 +123,10 @@ async def run(server: ScriptedServer, program: str) -> str:
         while True:
             (await server.watch()).send(active(5, "groq", "INITIAL", key="canary"))
 
+    async def get(*_: Any) -> pb.GetProviderResponse:
+        return pb.GetProviderResponse(provider=provider())
+
+    server.answers["GetProvider"] = get
     answering = asyncio.create_task(answer())
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -147,3 +161,7 @@ async def test_a_client_that_was_not_started_can_be_started_in_the_child(server:
 
 async def test_a_client_that_nobody_closes_does_not_hold_the_program(server: ScriptedServer) -> None:
     assert await run(server, LEFT_OPEN) == ""
+
+
+async def test_several_clients_run_side_by_side_in_silence(server: ScriptedServer) -> None:
+    assert await run(server, SIDE_BY_SIDE) == ""
