@@ -2,11 +2,13 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
 import pytest
 
+from providerd_server.embedded import EmbeddedPostgres
 from tests.integration.serving import Serving, error_info, serving, violations
 
 REQUEST_BUILDER = {
@@ -244,6 +246,22 @@ async def test_a_write_that_waits_for_a_lock_fails_in_bounded_time_and_reads_go_
             assert error_info(error).reason == "STORE_BUSY"
         await daemon.call("SwitchProvider", provider_name="groq")
     await blocker.close()
+
+
+async def test_a_database_that_takes_no_connections_is_unavailable_for_writes_only(
+    database: str, cluster: EmbeddedPostgres
+) -> None:
+    name = urlsplit(database).path.lstrip("/")
+    admin = await asyncpg.connect(cluster.dsn("postgres"))
+    async with serving(database) as daemon:
+        await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+        error = await refused(daemon, "UpsertProvider", provider=MISTRAL)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert error_info(error).reason == "STORE_UNREACHABLE"
+        assert (await daemon.call("GetActiveProvider")).provider.provider_name == "groq"
+        await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+        await daemon.call("UpsertProvider", provider=MISTRAL)
+    await admin.close()
 
 
 async def test_a_read_only_database_is_unavailable_for_writes_only(database: str) -> None:

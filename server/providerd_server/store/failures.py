@@ -15,6 +15,9 @@ PROVIDER_DISABLED = "PD002"
 INVALID_CONFIG = "PD003"
 NOT_A_CIPHERTEXT = "PD006"
 
+# object_not_in_prerequisite_state: what a database that takes no connections at the moment answers.
+NOT_IN_PREREQUISITE_STATE = "55000"
+
 _BY_STATE = {
     PROVIDER_NOT_FOUND: (Kind.NOT_FOUND, "PROVIDER_NOT_FOUND"),
     PROVIDER_DISABLED: (Kind.FAILED_PRECONDITION, "PROVIDER_DISABLED"),
@@ -53,6 +56,8 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
         return invalid([Violation(_field(error), f"refused by the database ({rule})")])
     if isinstance(error, asyncpg.LockNotAvailableError):
         return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", "another change has held the store for too long; try again")
+    if state == NOT_IN_PREREQUISITE_STATE:
+        return _unavailable()
     if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
         return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", "the change lost a conflict several times; try again")
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError | asyncpg.InsufficientResourcesError):
