@@ -19,6 +19,25 @@ class ChangeCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHANGE_CAUSE_KEY_CHANGED: _ClassVar[ChangeCause]
     CHANGE_CAUSE_RESYNC: _ClassVar[ChangeCause]
     CHANGE_CAUSE_NONE_ACTIVE: _ClassVar[ChangeCause]
+
+class DiffKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DIFF_KIND_UNSPECIFIED: _ClassVar[DiffKind]
+    DIFF_KIND_ADDED: _ClassVar[DiffKind]
+    DIFF_KIND_REMOVED: _ClassVar[DiffKind]
+    DIFF_KIND_CHANGED: _ClassVar[DiffKind]
+
+class HistoryAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HISTORY_ACTION_UNSPECIFIED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_CREATED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_UPDATED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_ACTIVATED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_DEACTIVATED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_ENABLED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_DISABLED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_KEY_CHANGED: _ClassVar[HistoryAction]
+    HISTORY_ACTION_DELETED: _ClassVar[HistoryAction]
 CHANGE_CAUSE_UNSPECIFIED: ChangeCause
 CHANGE_CAUSE_INITIAL: ChangeCause
 CHANGE_CAUSE_SWITCHED: ChangeCause
@@ -26,6 +45,19 @@ CHANGE_CAUSE_UPDATED: ChangeCause
 CHANGE_CAUSE_KEY_CHANGED: ChangeCause
 CHANGE_CAUSE_RESYNC: ChangeCause
 CHANGE_CAUSE_NONE_ACTIVE: ChangeCause
+DIFF_KIND_UNSPECIFIED: DiffKind
+DIFF_KIND_ADDED: DiffKind
+DIFF_KIND_REMOVED: DiffKind
+DIFF_KIND_CHANGED: DiffKind
+HISTORY_ACTION_UNSPECIFIED: HistoryAction
+HISTORY_ACTION_CREATED: HistoryAction
+HISTORY_ACTION_UPDATED: HistoryAction
+HISTORY_ACTION_ACTIVATED: HistoryAction
+HISTORY_ACTION_DEACTIVATED: HistoryAction
+HISTORY_ACTION_ENABLED: HistoryAction
+HISTORY_ACTION_DISABLED: HistoryAction
+HISTORY_ACTION_KEY_CHANGED: HistoryAction
+HISTORY_ACTION_DELETED: HistoryAction
 
 class Revision(_message.Message):
     __slots__ = ("store_id", "number")
@@ -176,16 +208,18 @@ class WatchActiveResponse(_message.Message):
     def __init__(self, active: _Optional[_Union[ActiveEvent, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., source: _Optional[_Union[SourceStatus, _Mapping]] = ...) -> None: ...
 
 class SwitchProviderRequest(_message.Message):
-    __slots__ = ("provider_name", "expected_revision", "reason", "actor")
+    __slots__ = ("provider_name", "expected_revision", "reason", "actor", "validate_only")
     PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     provider_name: str
     expected_revision: Revision
     reason: str
     actor: str
-    def __init__(self, provider_name: _Optional[str] = ..., expected_revision: _Optional[_Union[Revision, _Mapping]] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, provider_name: _Optional[str] = ..., expected_revision: _Optional[_Union[Revision, _Mapping]] = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ..., validate_only: bool = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("reason", "message")
@@ -230,16 +264,212 @@ class UpsertProviderRequest(_message.Message):
     def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., new_api_key: _Optional[str] = ..., clear_api_key: bool = ..., expected_config_version: _Optional[int] = ..., validate_only: bool = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
 
 class UpsertProviderResponse(_message.Message):
-    __slots__ = ("provider", "created", "changed", "revision")
+    __slots__ = ("provider", "created", "changed", "revision", "changes")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     provider: Provider
     created: bool
     changed: bool
     revision: Revision
-    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ..., created: bool = ..., changed: bool = ..., revision: _Optional[_Union[Revision, _Mapping]] = ...) -> None: ...
+    changes: _containers.RepeatedCompositeFieldContainer[FieldChange]
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ..., created: bool = ..., changed: bool = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., changes: _Optional[_Iterable[_Union[FieldChange, _Mapping]]] = ...) -> None: ...
+
+class FieldChange(_message.Message):
+    __slots__ = ("field", "old_value", "new_value")
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    OLD_VALUE_FIELD_NUMBER: _ClassVar[int]
+    NEW_VALUE_FIELD_NUMBER: _ClassVar[int]
+    field: str
+    old_value: _struct_pb2.Value
+    new_value: _struct_pb2.Value
+    def __init__(self, field: _Optional[str] = ..., old_value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., new_value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
+
+class DeleteProviderRequest(_message.Message):
+    __slots__ = ("provider_name", "expected_config_version", "validate_only", "reason", "actor")
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    provider_name: str
+    expected_config_version: int
+    validate_only: bool
+    reason: str
+    actor: str
+    def __init__(self, provider_name: _Optional[str] = ..., expected_config_version: _Optional[int] = ..., validate_only: bool = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class DeleteProviderResponse(_message.Message):
+    __slots__ = ("provider", "revision")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    provider: Provider
+    revision: Revision
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ...) -> None: ...
+
+class RollbackProviderRequest(_message.Message):
+    __slots__ = ("provider_name", "revision_number", "expected_config_version", "validate_only", "reason", "actor")
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CONFIG_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    provider_name: str
+    revision_number: int
+    expected_config_version: int
+    validate_only: bool
+    reason: str
+    actor: str
+    def __init__(self, provider_name: _Optional[str] = ..., revision_number: _Optional[int] = ..., expected_config_version: _Optional[int] = ..., validate_only: bool = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class RollbackProviderResponse(_message.Message):
+    __slots__ = ("provider", "created", "changed", "revision", "changes")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    provider: Provider
+    created: bool
+    changed: bool
+    revision: Revision
+    changes: _containers.RepeatedCompositeFieldContainer[FieldChange]
+    def __init__(self, provider: _Optional[_Union[Provider, _Mapping]] = ..., created: bool = ..., changed: bool = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., changes: _Optional[_Iterable[_Union[FieldChange, _Mapping]]] = ...) -> None: ...
+
+class ApplyConfigurationRequest(_message.Message):
+    __slots__ = ("providers", "active_provider_name", "delete_missing", "expected_revision", "validate_only", "reason", "actor")
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    DELETE_MISSING_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    providers: _containers.RepeatedCompositeFieldContainer[Provider]
+    active_provider_name: str
+    delete_missing: bool
+    expected_revision: Revision
+    validate_only: bool
+    reason: str
+    actor: str
+    def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ..., active_provider_name: _Optional[str] = ..., delete_missing: bool = ..., expected_revision: _Optional[_Union[Revision, _Mapping]] = ..., validate_only: bool = ..., reason: _Optional[str] = ..., actor: _Optional[str] = ...) -> None: ...
+
+class ProviderDiff(_message.Message):
+    __slots__ = ("provider_name", "kind", "changes")
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    provider_name: str
+    kind: DiffKind
+    changes: _containers.RepeatedCompositeFieldContainer[FieldChange]
+    def __init__(self, provider_name: _Optional[str] = ..., kind: _Optional[_Union[DiffKind, str]] = ..., changes: _Optional[_Iterable[_Union[FieldChange, _Mapping]]] = ...) -> None: ...
+
+class ApplyConfigurationResponse(_message.Message):
+    __slots__ = ("diffs", "base_revision", "revision")
+    DIFFS_FIELD_NUMBER: _ClassVar[int]
+    BASE_REVISION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    diffs: _containers.RepeatedCompositeFieldContainer[ProviderDiff]
+    base_revision: Revision
+    revision: Revision
+    def __init__(self, diffs: _Optional[_Iterable[_Union[ProviderDiff, _Mapping]]] = ..., base_revision: _Optional[_Union[Revision, _Mapping]] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ...) -> None: ...
+
+class HistoryEntry(_message.Message):
+    __slots__ = ("entry_id", "revision", "provider_name", "action", "actor", "database_user", "change_time", "reason", "changes")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_USER_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    entry_id: int
+    revision: Revision
+    provider_name: str
+    action: HistoryAction
+    actor: str
+    database_user: str
+    change_time: _timestamp_pb2.Timestamp
+    reason: str
+    changes: _containers.RepeatedCompositeFieldContainer[FieldChange]
+    def __init__(self, entry_id: _Optional[int] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., provider_name: _Optional[str] = ..., action: _Optional[_Union[HistoryAction, str]] = ..., actor: _Optional[str] = ..., database_user: _Optional[str] = ..., change_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[FieldChange, _Mapping]]] = ...) -> None: ...
+
+class ListHistoryRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "provider_name", "action", "actor", "start_time", "end_time", "first_revision", "last_revision")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    FIRST_REVISION_FIELD_NUMBER: _ClassVar[int]
+    LAST_REVISION_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    provider_name: str
+    action: HistoryAction
+    actor: str
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    first_revision: int
+    last_revision: int
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., provider_name: _Optional[str] = ..., action: _Optional[_Union[HistoryAction, str]] = ..., actor: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., first_revision: _Optional[int] = ..., last_revision: _Optional[int] = ...) -> None: ...
+
+class ListHistoryResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token", "revision", "oldest_revision")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_REVISION_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[HistoryEntry]
+    next_page_token: str
+    revision: Revision
+    oldest_revision: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[HistoryEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., oldest_revision: _Optional[int] = ...) -> None: ...
+
+class GetRevisionRequest(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class GetRevisionResponse(_message.Message):
+    __slots__ = ("revision", "providers", "active_provider_name", "entries")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    revision: Revision
+    providers: _containers.RepeatedCompositeFieldContainer[Provider]
+    active_provider_name: str
+    entries: _containers.RepeatedCompositeFieldContainer[HistoryEntry]
+    def __init__(self, revision: _Optional[_Union[Revision, _Mapping]] = ..., providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ..., active_provider_name: _Optional[str] = ..., entries: _Optional[_Iterable[_Union[HistoryEntry, _Mapping]]] = ...) -> None: ...
+
+class DiffRevisionsRequest(_message.Message):
+    __slots__ = ("from_revision", "to_revision", "provider_name")
+    FROM_REVISION_FIELD_NUMBER: _ClassVar[int]
+    TO_REVISION_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    from_revision: int
+    to_revision: int
+    provider_name: str
+    def __init__(self, from_revision: _Optional[int] = ..., to_revision: _Optional[int] = ..., provider_name: _Optional[str] = ...) -> None: ...
+
+class DiffRevisionsResponse(_message.Message):
+    __slots__ = ("from_revision", "to_revision", "diffs")
+    FROM_REVISION_FIELD_NUMBER: _ClassVar[int]
+    TO_REVISION_FIELD_NUMBER: _ClassVar[int]
+    DIFFS_FIELD_NUMBER: _ClassVar[int]
+    from_revision: Revision
+    to_revision: Revision
+    diffs: _containers.RepeatedCompositeFieldContainer[ProviderDiff]
+    def __init__(self, from_revision: _Optional[_Union[Revision, _Mapping]] = ..., to_revision: _Optional[_Union[Revision, _Mapping]] = ..., diffs: _Optional[_Iterable[_Union[ProviderDiff, _Mapping]]] = ...) -> None: ...
 
 class GetProviderRequest(_message.Message):
     __slots__ = ("provider_name",)

@@ -35,6 +35,36 @@ class ProviderServiceStub(object):
                 request_serializer=providerd_dot_v1_dot_provider__pb2.UpsertProviderRequest.SerializeToString,
                 response_deserializer=providerd_dot_v1_dot_provider__pb2.UpsertProviderResponse.FromString,
                 )
+        self.DeleteProvider = channel.unary_unary(
+                '/providerd.v1.ProviderService/DeleteProvider',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.DeleteProviderRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.DeleteProviderResponse.FromString,
+                )
+        self.RollbackProvider = channel.unary_unary(
+                '/providerd.v1.ProviderService/RollbackProvider',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.RollbackProviderRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.RollbackProviderResponse.FromString,
+                )
+        self.ApplyConfiguration = channel.unary_unary(
+                '/providerd.v1.ProviderService/ApplyConfiguration',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.ApplyConfigurationRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.ApplyConfigurationResponse.FromString,
+                )
+        self.ListHistory = channel.unary_unary(
+                '/providerd.v1.ProviderService/ListHistory',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.ListHistoryRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.ListHistoryResponse.FromString,
+                )
+        self.GetRevision = channel.unary_unary(
+                '/providerd.v1.ProviderService/GetRevision',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.GetRevisionRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.GetRevisionResponse.FromString,
+                )
+        self.DiffRevisions = channel.unary_unary(
+                '/providerd.v1.ProviderService/DiffRevisions',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.DiffRevisionsRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.DiffRevisionsResponse.FromString,
+                )
         self.GetProvider = channel.unary_unary(
                 '/providerd.v1.ProviderService/GetProvider',
                 request_serializer=providerd_dot_v1_dot_provider__pb2.GetProviderRequest.SerializeToString,
@@ -85,6 +115,53 @@ class ProviderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteProvider(self, request, context):
+        """Deletes a provider and its key; its history stays. FAILED_PRECONDITION (PROVIDER_ACTIVE) for the active one,
+        ABORTED (CONFIG_VERSION_MISMATCH) when expected_config_version is no longer the current one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackProvider(self, request, context):
+        """Brings a provider's content back to what it was at a revision, as a new revision; its key and whether it is
+        active stay as they are. A provider that was deleted since comes back, without a key. NOT_FOUND when it did not
+        exist at that revision, OUT_OF_RANGE for a revision that is yet to come (REVISION_UNKNOWN) or pruned
+        (REVISION_PRUNED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApplyConfiguration(self, request, context):
+        """Brings all providers to a stated configuration in one transaction and one revision: configuration as code. Keys
+        are kept. With validate_only it answers the plan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHistory(self, request, context):
+        """Returns the audit history, newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRevision(self, request, context):
+        """Returns the whole configuration as of a revision. OUT_OF_RANGE as for RollbackProvider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffRevisions(self, request, context):
+        """Returns what is different between two revisions. OUT_OF_RANGE as for RollbackProvider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetProvider(self, request, context):
         """Returns one provider by name. NOT_FOUND (PROVIDER_NOT_FOUND) when there is none of that name.
         """
@@ -121,6 +198,36 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.UpsertProvider,
                     request_deserializer=providerd_dot_v1_dot_provider__pb2.UpsertProviderRequest.FromString,
                     response_serializer=providerd_dot_v1_dot_provider__pb2.UpsertProviderResponse.SerializeToString,
+            ),
+            'DeleteProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteProvider,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.DeleteProviderRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.DeleteProviderResponse.SerializeToString,
+            ),
+            'RollbackProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackProvider,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.RollbackProviderRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.RollbackProviderResponse.SerializeToString,
+            ),
+            'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyConfiguration,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.ApplyConfigurationRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.ApplyConfigurationResponse.SerializeToString,
+            ),
+            'ListHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistory,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.ListHistoryRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.ListHistoryResponse.SerializeToString,
+            ),
+            'GetRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRevision,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.GetRevisionRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.GetRevisionResponse.SerializeToString,
+            ),
+            'DiffRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffRevisions,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.DiffRevisionsRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.DiffRevisionsResponse.SerializeToString,
             ),
             'GetProvider': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProvider,
@@ -208,6 +315,108 @@ class ProviderService(object):
         return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/UpsertProvider',
             providerd_dot_v1_dot_provider__pb2.UpsertProviderRequest.SerializeToString,
             providerd_dot_v1_dot_provider__pb2.UpsertProviderResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DeleteProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/DeleteProvider',
+            providerd_dot_v1_dot_provider__pb2.DeleteProviderRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.DeleteProviderResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RollbackProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/RollbackProvider',
+            providerd_dot_v1_dot_provider__pb2.RollbackProviderRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.RollbackProviderResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ApplyConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/ApplyConfiguration',
+            providerd_dot_v1_dot_provider__pb2.ApplyConfigurationRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.ApplyConfigurationResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/ListHistory',
+            providerd_dot_v1_dot_provider__pb2.ListHistoryRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.ListHistoryResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/GetRevision',
+            providerd_dot_v1_dot_provider__pb2.GetRevisionRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.GetRevisionResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DiffRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/DiffRevisions',
+            providerd_dot_v1_dot_provider__pb2.DiffRevisionsRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.DiffRevisionsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
