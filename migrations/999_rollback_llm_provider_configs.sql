@@ -1,4 +1,4 @@
--- Removes everything 001_create_llm_provider_configs.sql made, ALL PROVIDERS, KEYS AND HISTORY INCLUDED, and the
+-- Removes everything the migrations made, ALL PROVIDERS, KEYS AND HISTORY INCLUDED, and the
 -- ledger of applied migrations. pgcrypto stays: others may use it. Running it again does no harm.
 --
 --   psql -v ON_ERROR_STOP=1 -f 999_rollback_llm_provider_configs.sql
@@ -15,6 +15,7 @@ DROP FUNCTION IF EXISTS provider_content(llm_provider_configs);
 DROP TABLE IF EXISTS llm_provider_config_history, llm_provider_configs, llm_provider_store, providerd_migrations;
 
 DROP FUNCTION IF EXISTS
+    prune_provider_history(TIMESTAMPTZ, INTEGER),
     switch_active_provider(TEXT, TEXT),
     get_active_provider(),
     log_provider_config_change(),

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import grpc
 import structlog
@@ -16,11 +17,10 @@ from pydantic import SecretStr
 
 from providerd_server.hub import Hub
 from providerd_server.listening import create_server, listen, set_serving
-from providerd_server.service import ProviderService
+from providerd_server.service import HistoryReads, Reads, Writes, create_handler
 from providerd_server.settings import PUBLISHED_PASSPHRASE, Settings
-from providerd_server.source import Source
 from providerd_server.source.postgres import PostgresSource
-from providerd_server.store import Database, Keys, Store
+from providerd_server.store import Database, History, Keys, Retention, Store, Transactions
 
 log = structlog.get_logger(__name__)
 
@@ -47,16 +47,18 @@ async def serve(settings: Settings, database_url: SecretStr) -> None:
             database, keys, poll_interval=settings.poll_interval, probe_interval=settings.probe_interval
         )
         hub = Hub()
-        service = ProviderService(
-            hub,
-            Store(database, pool, keys),
-            source,
-            stale_after=settings.stale_after,
-            write_timeout=settings.watch_write_timeout,
+        transactions = Transactions(database, pool)
+        handler = create_handler(
+            Reads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout),
+            Writes(transactions, Store(transactions, keys), source),
+            HistoryReads(History(transactions)),
         )
-        server, health = create_server(service.handler(), settings.max_request_bytes)
+        server, health = create_server(handler, settings.max_request_bytes)
         addresses = listen(server, settings.listen)
-        await stack.enter_async_context(_following(source, hub, stopping))
+        await stack.enter_async_context(_running("source", source.run(hub.publish), stopping))
+        if settings.history_retention is not None:
+            retention = Retention(transactions, settings.history_retention)
+            await stack.enter_async_context(_running("retention", retention.run(), stopping))
         stack.enter_context(_signals(stopping))
         await stack.enter_async_context(_serving(server, health, hub, settings.shutdown_grace))
         await _ready_or_stopping(hub, health, stopping, addresses)
@@ -85,9 +87,9 @@ async def _ready_or_stopping(hub: Hub, health: HealthServicer, stopping: asyncio
 
 
 @asynccontextmanager
-async def _following(source: Source, hub: Hub, stopping: asyncio.Event) -> AsyncIterator[None]:
-    """Runs the source; should it ever end by itself, the daemon stops and the error comes out here."""
-    task = asyncio.create_task(source.run(hub.publish), name="source")
+async def _running(name: str, work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Runs what should run for ever; should it ever end by itself, the daemon stops and its error comes out here."""
+    task = asyncio.create_task(work, name=name)
     task.add_done_callback(lambda _: stopping.set())
     try:
         yield

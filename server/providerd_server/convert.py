@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 from providerd.v1 import provider_pb2 as pb
+from providerd_server.diff import ABSENT, FieldChange
 from providerd_server.errors import Violation
 from providerd_server.snapshot import Revision, StoredProvider
+from providerd_server.store.configuration import ProviderDiff
+from providerd_server.store.history import Entry
 
 # Above this not every whole number has a double of its own, so what arrives may not be what was written.
 # https://protobuf.dev/reference/protobuf/google.protobuf/#value
@@ -115,3 +119,51 @@ def _json_from_number(number: float, path: str, violations: list[Violation]) -> 
             )
         )
     return int(number) if number.is_integer() else number
+
+
+def change_messages(changes: Iterable[FieldChange]) -> list[pb.FieldChange]:
+    """The messages of the fields that are different."""
+    messages = []
+    for change in changes:
+        message = pb.FieldChange(field=change.field)
+        if change.old is not ABSENT:
+            message.old_value.CopyFrom(_value_message(change.old))
+        if change.new is not ABSENT:
+            message.new_value.CopyFrom(_value_message(change.new))
+        messages.append(message)
+    return messages
+
+
+def diff_messages(diffs: Iterable[ProviderDiff]) -> list[pb.ProviderDiff]:
+    """The messages of the providers that are different."""
+    return [
+        pb.ProviderDiff(
+            provider_name=diff.provider_name,
+            kind=f"DIFF_KIND_{'ADDED' if diff.before is None else 'REMOVED' if diff.after is None else 'CHANGED'}",
+            changes=change_messages(diff.changes),
+        )
+        for diff in diffs
+    ]
+
+
+def entry_message(entry: Entry, store_id: str) -> pb.HistoryEntry:
+    """The message of an entry of the history."""
+    message = pb.HistoryEntry(
+        entry_id=entry.id,
+        revision=pb.Revision(store_id=store_id, number=entry.revision),
+        provider_name=entry.provider_name,
+        action=f"HISTORY_ACTION_{entry.action.upper()}",
+        actor=entry.actor or "",
+        database_user=entry.database_user or "",
+        reason=entry.reason or "",
+        changes=change_messages(entry.changes),
+    )
+    message.change_time.FromDatetime(entry.time)
+    return message
+
+
+def _value_message(value: Any) -> Value:
+    # Struct is what knows how to take plain JSON.
+    holder = Struct()
+    holder.update({"value": value})
+    return holder.fields["value"]

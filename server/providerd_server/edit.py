@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.convert import json_from_struct
-from providerd_server.errors import Kind, Refusal, Violation, invalid
+from providerd_server.errors import Violation, invalid
 from providerd_server.snapshot import StoredProvider
+from providerd_server.store.configuration import Configuration
 from providerd_server.validation import NAME_RULE, NAME_SHAPE, content_violations, text_violations
 
 _STRUCTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
@@ -39,12 +42,10 @@ class Edit:
 
     Args:
         request: The request.
-
-    Raises:
-        Refusal: INVALID_ARGUMENT, when the request is wrong whatever the provider looks like now.
+        root: What the provider is called in the paths of violations.
     """
 
-    def __init__(self, request: pb.UpsertProviderRequest) -> None:
+    def __init__(self, request: pb.UpsertProviderRequest, root: str = "provider") -> None:
         violations: list[Violation] = []
         self.provider_name = request.provider.provider_name
         if not re.fullmatch(NAME_SHAPE, self.provider_name):
@@ -55,31 +56,36 @@ class Edit:
         violations += text_violations(request.reason, request.actor)
         if request.HasField("expected_config_version") and request.expected_config_version < 0:
             violations.append(Violation("expected_config_version", "must be 0 (must not exist) or more"))
+        self._root = root
         self._violations = violations
+
+    def violations(self) -> list[Violation]:
+        """What is wrong with it when it states a whole provider."""
+        return self._rooted([*self._violations, *content_violations(self._content(None))])
 
     def merge(self, before: StoredProvider | None) -> Mapping[str, Any]:
         """All content columns after the edit of ``before``; None means that the provider is new.
 
         Raises:
-            Refusal: INVALID_ARGUMENT with every violation at once; FAILED_PRECONDITION (PROVIDER_ACTIVE) when it
-                would disable the active provider.
+            Refusal: INVALID_ARGUMENT with every violation at once.
         """
-        if before is None:
-            content = {name: self._value(name, _DEFAULTS.get(name)) for name in EDITABLE}
-        else:
-            content = {
-                name: self._value(name, _DEFAULTS.get(name)) if name in self._mask else getattr(before, name)
-                for name in EDITABLE
-            }
-        violations = self._violations + content_violations(content)
+        content = self._content(before)
+        violations = [*self._violations, *content_violations(content)]
         if violations:
-            raise invalid(violations)
-        if before is not None and before.is_active and not content["is_enabled"]:
-            raise _active_cannot_be_disabled(before.provider_name)
+            raise invalid(self._rooted(violations))
         return content
 
-    def _value(self, name: str, default: Any) -> Any:
-        return self._given.get(name, default)
+    def _content(self, before: StoredProvider | None) -> dict[str, Any]:
+        return {
+            name: getattr(before, name)
+            if before is not None and name not in self._mask
+            else self._given.get(name, _DEFAULTS.get(name))
+            for name in EDITABLE
+        }
+
+    def _rooted(self, violations: list[Violation]) -> list[Violation]:
+        """The violations with the provider called as the caller knows it."""
+        return [Violation(re.sub(r"^provider\b", self._root, each.field), each.description) for each in violations]
 
 
 def _mask(request: pb.UpsertProviderRequest, violations: list[Violation]) -> frozenset[str]:
@@ -136,10 +142,27 @@ def _snake(path: str) -> str:
     return re.sub(r"([A-Z])", lambda match: "_" + match[1].lower(), path)
 
 
-def _active_cannot_be_disabled(provider_name: str) -> Refusal:
-    return Refusal(
-        Kind.FAILED_PRECONDITION,
-        "PROVIDER_ACTIVE",
-        f"provider {provider_name!r} is the active one and cannot be disabled; switch to another first",
-        metadata={"provider_name": provider_name},
+def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
+    """What an ApplyConfiguration request states.
+
+    Raises:
+        Refusal: INVALID_ARGUMENT with every violation that does not depend on the providers as they are.
+    """
+    violations = text_violations(request.reason, request.actor)
+    edits: dict[str, Edit] = {}
+    for index, provider in enumerate(request.providers):
+        edit = Edit(
+            pb.UpsertProviderRequest(provider=provider, update_mask=FieldMask(paths=["*"])),
+            root=f"providers[{index}]",
+        )
+        if edit.provider_name in edits:
+            violations.append(Violation(f"providers[{index}].provider_name", "is stated twice"))
+        edits[edit.provider_name] = edit
+        violations += edit.violations()
+    if violations:
+        raise invalid(violations)
+    return Configuration(
+        providers={name: edit.merge for name, edit in edits.items()},
+        active=request.active_provider_name or None,
+        delete_missing=request.delete_missing,
     )

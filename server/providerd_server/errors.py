@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from providerd_server.snapshot import Revision
+
 
 class Kind(enum.Enum):
     """The canonical error space; each name is that of a gRPC status code.
@@ -17,6 +19,7 @@ class Kind(enum.Enum):
     NOT_FOUND = enum.auto()
     FAILED_PRECONDITION = enum.auto()
     ABORTED = enum.auto()
+    OUT_OF_RANGE = enum.auto()
     PERMISSION_DENIED = enum.auto()
     UNAVAILABLE = enum.auto()
     UNIMPLEMENTED = enum.auto()
@@ -87,4 +90,52 @@ def not_found(provider_name: str) -> Refusal:
         "PROVIDER_NOT_FOUND",
         f"provider {provider_name!r} not found; list the providers to see the names",
         metadata={"provider_name": provider_name},
+    )
+
+
+def disabled(provider_name: str) -> Refusal:
+    """The refusal to switch to a disabled provider."""
+    return Refusal(
+        Kind.FAILED_PRECONDITION,
+        "PROVIDER_DISABLED",
+        f"Provider {provider_name} is disabled; enable it before switching to it",
+        metadata={"provider_name": provider_name},
+    )
+
+
+def active_cannot_be(what: str, provider_name: str) -> Refusal:
+    """The refusal to have the active provider "disabled" or "deleted"."""
+    return Refusal(
+        Kind.FAILED_PRECONDITION,
+        "PROVIDER_ACTIVE",
+        f"provider {provider_name!r} is the active one and cannot be {what}; switch to another first",
+        metadata={"provider_name": provider_name},
+    )
+
+
+def revision_mismatch(expected: Revision, current: Revision) -> Refusal:
+    """The refusal of a change that was decided on at another revision."""
+    return Refusal(
+        Kind.ABORTED,
+        "REVISION_MISMATCH",
+        f"the store is at revision {current.number}, not at {expected.number}; read again and decide anew",
+        metadata={
+            "expected_revision": str(expected.number),
+            "current_revision": str(current.number),
+            "current_store_id": current.store_id,
+        },
+    )
+
+
+def version_mismatch(provider_name: str, expected: int, current: int) -> Refusal:
+    """The refusal of a change that was decided on at another config_version; 0 stands for not being there."""
+    return Refusal(
+        Kind.ABORTED,
+        "CONFIG_VERSION_MISMATCH",
+        f"provider {provider_name!r} is at config_version {current}, not at {expected}; read it again and decide anew",
+        metadata={
+            "provider_name": provider_name,
+            "expected_config_version": str(expected),
+            "current_config_version": str(current),
+        },
     )

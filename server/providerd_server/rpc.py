@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 Request = TypeVar("Request", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 DOMAIN = "providerd"
 _DETAILS_TRAILER = "grpc-status-details-bin"
@@ -28,9 +29,10 @@ _REQUEST_ID_HEADER = "x-request-id"
 
 
 def unary(
-    name: str, request_type: type[Request], handle: Callable[[Request, Context], Awaitable[bytes | Message]]
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """The gRPC handler of a unary RPC; ``handle`` may answer with bytes that are encoded already."""
+    request_type: type[Request], handle: Callable[[Request, Context], Awaitable[bytes | Message]]
+) -> tuple[str, Handler]:
+    """The name and gRPC handler of a unary RPC; ``handle`` may answer with bytes that are encoded already."""
+    name = _name_of(request_type)
 
     async def behave(data: bytes, context: Context) -> bytes:
         with _request(name, context):
@@ -42,13 +44,14 @@ def unary(
             _log_end(grpc.StatusCode.OK)
             return encoded
 
-    return grpc.unary_unary_rpc_method_handler(behave)
+    return name, grpc.unary_unary_rpc_method_handler(behave)
 
 
 def streaming(
-    name: str, request_type: type[Request], handle: Callable[[Request, Context], Awaitable[None]]
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """The gRPC handler of a server-streaming RPC; ``handle`` writes encoded messages to the context itself."""
+    request_type: type[Request], handle: Callable[[Request, Context], Awaitable[None]]
+) -> tuple[str, Handler]:
+    """The name and gRPC handler of a server-streaming RPC; ``handle`` writes encoded messages to the context."""
+    name = _name_of(request_type)
 
     async def behave(data: bytes, context: Context) -> None:
         with _request(name, context):
@@ -61,7 +64,7 @@ def streaming(
             except Exception as error:
                 await _abort(context, error)
 
-    return grpc.unary_stream_rpc_method_handler(behave)
+    return name, grpc.unary_stream_rpc_method_handler(behave)
 
 
 def is_local(peer: str) -> bool:
@@ -88,6 +91,11 @@ def _request_id(context: Context) -> str:
         if key == _REQUEST_ID_HEADER and isinstance(value, str) and re.fullmatch(r"[\w.:-]{1,64}", value):
             return value
     return uuid.uuid4().hex
+
+
+def _name_of(request_type: type[Message]) -> str:
+    # Requests are named after their RPCs, which buf's linter keeps.
+    return request_type.DESCRIPTOR.name.removesuffix("Request")
 
 
 def _decode(request_type: type[Request], data: bytes) -> Request:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
@@ -27,6 +29,8 @@ from providerd_server.errors import ConfigurationError
 
 # The passphrase that the founding document publishes: good enough to try things out, and no secret.
 PUBLISHED_PASSPHRASE = "josoor-llm-provider-key-2026"  # noqa: S105
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -74,6 +78,9 @@ class Settings(BaseSettings):
     poll_interval: Seconds = Field(default=2.0, description="Seconds between polls behind LISTEN.")
     probe_interval: Seconds = Field(default=5.0, description="Seconds between probes of the LISTEN connection.")
     stale_after: Seconds = Field(default=10.0, description="Seconds unverified after which answers are marked stale.")
+    history_retention: timedelta | None = Field(
+        default=None, description="How long to keep the audit history, like 90d or 12h. Default: for ever."
+    )
     pool_size: int = Field(default=5, ge=1, le=100, description="Most database connections used by writes.")
     watch_write_timeout: Seconds = Field(default=10.0, description="Seconds a watcher may take to accept a message.")
     shutdown_grace: Seconds = Field(default=3.0, description="Seconds that running calls get to finish at shutdown.")
@@ -82,6 +89,16 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal, else json."
     )
+
+    @field_validator("history_retention", mode="before")
+    @classmethod
+    def _duration(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", value.strip())
+        if match is None:
+            raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
     @field_validator("listen", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd_server.errors import Kind, Refusal
 from providerd_server.hub import Hub
 from providerd_server.rpc import is_local
-from providerd_server.service import ProviderService
+from providerd_server.service import Reads
 from tests.unit.snapshots import snapshot
 
 LOCAL = ["ipv4:127.0.0.1:5", "ipv4:127.8.8.8:5", "ipv6:[::1]:5", "ipv6:%5B::1%5D:5", "unix:", "unix:/run/p.sock"]
@@ -39,13 +39,12 @@ def test_everything_else_is_not(peer: str) -> None:
 async def test_a_stranger_is_refused_the_key_and_given_the_rest(peer: str) -> None:
     hub = Hub()
     hub.publish(snapshot(1))
-    unused: Any = None
 
     class Source:
         age = 0.0
 
     source: Any = Source()
-    service = ProviderService(hub, unused, source, stale_after=1, write_timeout=1)
+    service = Reads(hub, source, stale_after=1, write_timeout=1)
     context: Any = Peer(peer)
     for call in (
         service.get_active_provider(pb.GetActiveProviderRequest(include_credential=True), context),

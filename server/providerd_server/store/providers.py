@@ -1,43 +1,25 @@
-"""Changes of providers, each one short transaction that is numbered by the schema's triggers."""
+"""Changes of one provider, each one short transaction that is numbered by the schema's triggers."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import asyncpg
 from pydantic import SecretStr
 
-from providerd_server.errors import Kind, Refusal, not_found
+from providerd_server.diff import FieldChange, provider_changes
+from providerd_server.errors import active_cannot_be, disabled, not_found, revision_mismatch, version_mismatch
 from providerd_server.snapshot import Revision, StoredProvider
-from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database, Pool, acquired
-from providerd_server.store.failures import refusal_from
+from providerd_server.store import statements
+from providerd_server.store.database import Connection
+from providerd_server.store.history import state_at
 from providerd_server.store.keys import Keys
-from providerd_server.store.rows import CONTENT_COLUMNS, JSON_COLUMNS, SELECT_LIST, provider_from_row
+from providerd_server.store.rows import CONTENT_COLUMNS, provider_from_row
+from providerd_server.store.transaction import Transactions, current_revision
 
-T = TypeVar("T")
-
-# serialization_failure and deadlock_detected are worth another try in a new transaction:
-# https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
-_RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_ATTEMPTS = 3
-
-_SETTINGS = (
-    "SELECT set_config('lock_timeout', $1, true), set_config('providerd.actor', $2, true),"
-    " set_config('providerd.reason', $3, true)"
-)
-_LOCK = "SELECT store_id::text, revision FROM lock_provider_store()"
-_ONE = (
-    f"SELECT {SELECT_LIST}, s.store_id::text, s.revision"  # noqa: S608 - constants only
-    " FROM llm_provider_configs p, llm_provider_store s WHERE p.provider_name = $1"
-)
-_ONE_AND_ACTIVE = f"SELECT {SELECT_LIST} FROM llm_provider_configs p WHERE p.is_active OR p.provider_name = $1"  # noqa: S608
-_REVISION = "SELECT store_id::text, revision FROM llm_provider_store"
-_SWITCH = "SELECT switch_active_provider($1, $2)"
+# Makes all content columns from the provider as it is (None: there is none of that name); may raise ``Refusal``.
+Merge = Callable[[StoredProvider | None], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +32,17 @@ class Switched:
 
 
 @dataclass(frozen=True, slots=True)
-class Upserted:
-    """The outcome of an upsert; ``before`` is None when the provider is new."""
+class Saved:
+    """The outcome of a change of content; ``before`` is None when the provider is new."""
 
     before: StoredProvider | None
     after: StoredProvider
     revision: Revision
+
+    @property
+    def changes(self) -> list[FieldChange]:
+        """What is different from before."""
+        return provider_changes(self.before, self.after)
 
     @property
     def changed(self) -> bool:
@@ -63,46 +50,60 @@ class Upserted:
         return self.before is None or self.before.config_version != self.after.config_version
 
 
-class _DryRun(Exception):
-    def __init__(self, outcome: Upserted) -> None:
-        self.outcome = outcome
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The outcome of a deletion: the provider as it was."""
+
+    provider: StoredProvider
+    revision: Revision
 
 
 class Store:
-    """Writes to the database. All methods raise ``Refusal`` and nothing else of the database's making."""
+    """Writes to the database. All methods raise ``Refusal`` and nothing else of the database's making.
 
-    def __init__(self, database: Database, pool: Pool, keys: Keys) -> None:
-        self._database = database
-        self._pool = pool
+    ``reason`` and ``actor`` are for the history. With ``validate_only`` the database checks everything and nothing is
+    changed. ``expected_config_version`` refuses the change unless it is the current one; 0 means that there is none
+    of that name.
+    """
+
+    def __init__(self, transactions: Transactions, keys: Keys) -> None:
+        self._transactions = transactions
         self._keys = keys
 
     async def switch(
-        self, provider_name: str, *, expected_revision: Revision | None, reason: str, actor: str
+        self,
+        provider_name: str,
+        *,
+        expected_revision: Revision | None = None,
+        validate_only: bool = False,
+        reason: str,
+        actor: str,
     ) -> Switched:
         """Makes a provider the active one; does nothing when it already is."""
 
         async def work(connection: Connection, revision: Revision) -> Switched:
-            if expected_revision is not None and expected_revision != revision:
-                raise _revision_mismatch(expected_revision, revision)
-            found = [provider_from_row(row) for row in await connection.fetch(_ONE_AND_ACTIVE, provider_name)]
+            check_revision(revision, expected_revision)
+            rows = await statements.find_with_active(connection, provider_name)
+            found = [provider_from_row(row) for row in rows]
             previous = next((provider for provider in found if provider.is_active), None)
             target = next((provider for provider in found if provider.provider_name == provider_name), None)
             if target is None:
                 raise not_found(provider_name)
             if not target.is_enabled:
-                raise _disabled(provider_name)
+                raise disabled(provider_name)
             if target.is_active:
                 return Switched(previous=target, active=target, revision=revision)
-            await connection.execute(_SWITCH, provider_name, actor or None)
-            row = await connection.fetchrow(_ONE, provider_name)
-            return Switched(previous=previous, active=provider_from_row(row), revision=_revision(row))
+            await statements.switch(connection, provider_name, actor)
+            row = await statements.find(connection, provider_name)
+            assert row is not None  # noqa: S101 - the lock is held since it was found
+            return Switched(previous, provider_from_row(row), await current_revision(connection))
 
-        return await self._write(work, reason=reason, actor=actor)
+        return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 
     async def upsert(
         self,
         provider_name: str,
-        merge: Callable[[StoredProvider | None], Mapping[str, Any]],
+        merge: Merge,
         *,
         new_api_key: SecretStr | None = None,
         clear_api_key: bool = False,
@@ -110,143 +111,100 @@ class Store:
         validate_only: bool = False,
         reason: str,
         actor: str,
-    ) -> Upserted:
-        """Creates a provider or changes it.
-
-        Args:
-            provider_name: Which one.
-            merge: Makes all content columns from the provider as it is (None: there is none of that name); may
-                raise ``Refusal``.
-            new_api_key: Replaces the key, unless it is the one already stored.
-            clear_api_key: Removes the key.
-            expected_config_version: Refuse unless this is the current one; 0 means there is none of that name.
-            validate_only: Have the database check everything, then roll back.
-            reason: For the history.
-            actor: For the history.
-        """
+    ) -> Saved:
+        """Creates a provider or changes it, and its key unless it is the one already stored."""
         sealed = await self._seal(new_api_key)
 
-        async def work(connection: Connection, _: Revision) -> Upserted:
-            row = await connection.fetchrow(_ONE, provider_name)
+        async def work(connection: Connection, _: Revision) -> Saved:
+            row = await statements.find(connection, provider_name)
             before = provider_from_row(row) if row else None
-            _check_config_version(provider_name, before, expected_config_version)
+            check_config_version(provider_name, before, expected_config_version)
             stored = row["api_key_encrypted"] if row else None
             ciphertext = None if clear_api_key else stored
             if sealed is not None and self._keys.of(stored) != new_api_key:
                 ciphertext = sealed
-            after = await _save(connection, provider_name, merge(before), ciphertext, actor or None, new=row is None)
-            revision = _revision(await connection.fetchrow(_REVISION))
-            outcome = Upserted(before, provider_from_row(after), revision)
-            if validate_only:
-                raise _DryRun(outcome)
-            return outcome
+            return await _save(connection, provider_name, before, merge(before), ciphertext, actor)
 
-        try:
-            return await self._write(work, reason=reason, actor=actor)
-        except _DryRun as dry_run:
-            return dry_run.outcome
+        return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
+
+    async def rollback(
+        self,
+        provider_name: str,
+        revision_number: int,
+        *,
+        expected_config_version: int | None = None,
+        validate_only: bool = False,
+        reason: str,
+        actor: str,
+    ) -> Saved:
+        """Brings a provider's content back to what it was at a revision; its key and being active stay as they are."""
+
+        async def work(connection: Connection, _: Revision) -> Saved:
+            row = await statements.find(connection, provider_name)
+            before = provider_from_row(row) if row else None
+            check_config_version(provider_name, before, expected_config_version)
+            then = await state_at(connection, revision_number, provider_name, before.id if before else None)
+            content = {column: getattr(then, column) for column in CONTENT_COLUMNS}
+            ciphertext = row["api_key_encrypted"] if row else None
+            return await _save(connection, provider_name, before, content, ciphertext, actor)
+
+        why = f"rollback to revision {revision_number}" + (f": {reason}" if reason else "")
+        return await self._transactions.writing(work, reason=why, actor=actor, dry_run=validate_only)
+
+    async def delete(
+        self,
+        provider_name: str,
+        *,
+        expected_config_version: int | None = None,
+        validate_only: bool = False,
+        reason: str,
+        actor: str,
+    ) -> Deleted:
+        """Deletes a provider and its key."""
+
+        async def work(connection: Connection, _: Revision) -> Deleted:
+            row = await statements.find(connection, provider_name)
+            if row is None:
+                raise not_found(provider_name)
+            provider = provider_from_row(row)
+            check_config_version(provider_name, provider, expected_config_version)
+            if provider.is_active:
+                raise active_cannot_be("deleted", provider_name)
+            await statements.delete(connection, provider_name)
+            return Deleted(provider, await current_revision(connection))
+
+        return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 
     async def _seal(self, api_key: SecretStr | None) -> str | None:
         """Encrypts in a statement of its own, so that no lock is held meanwhile and no slow write logs the key."""
         if api_key is None:
             return None
-        try:
-            async with self._acquired() as connection:
-                return await self._keys.encrypt(connection, api_key)
-        except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
-            raise refusal_from(error) from error
+        async with self._transactions.connection() as connection:
+            return await self._keys.encrypt(connection, api_key)
 
-    async def _write(self, work: Callable[[Connection, Revision], Awaitable[T]], *, reason: str, actor: str) -> T:
-        for attempt in range(1, _ATTEMPTS + 1):
-            committing = False
-            try:
-                async with self._acquired() as connection:
-                    async with connection.transaction():
-                        lock_timeout = f"{int(self._database.lock_timeout * 1000)}ms"
-                        await connection.execute(_SETTINGS, lock_timeout, actor, reason)
-                        locked = await connection.fetchrow(_LOCK)
-                        outcome = await work(connection, _revision(locked))
-                        committing = True
-                    return outcome
-            except _RETRIED as error:
-                if attempt == _ATTEMPTS:
-                    raise refusal_from(error) from error
-                await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads retries, protects nothing
-            except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
-                raise refusal_from(error, committing=committing) from error
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _acquired(self) -> Any:
-        return acquired(self._pool, wait=self._database.acquire_timeout, limit=self._database.write_timeout)
+def check_revision(current: Revision, expected: Revision | None) -> None:
+    """Refuses unless ``expected`` is the newest revision, or None."""
+    if expected is not None and expected != current:
+        raise revision_mismatch(expected, current)
+
+
+def check_config_version(provider_name: str, before: StoredProvider | None, expected: int | None) -> None:
+    """Refuses unless ``expected`` is the provider's config_version, 0 for one that does not exist, or None."""
+    current = before.config_version if before else 0
+    if expected is not None and expected != current:
+        raise version_mismatch(provider_name, expected, current)
 
 
 async def _save(
     connection: Connection,
     provider_name: str,
+    before: StoredProvider | None,
     content: Mapping[str, Any],
     ciphertext: str | None,
-    actor: str | None,
-    *,
-    new: bool,
-) -> Any:
-    values = [_to_sql(column, content[column]) for column in CONTENT_COLUMNS]
-    return await connection.fetchrow(_INSERT if new else _UPDATE, provider_name, ciphertext, actor, *values)
-
-
-def _to_sql(column: str, value: Any) -> Any:
-    return json.dumps(value) if column in JSON_COLUMNS and value is not None else value
-
-
-def _statement(template: str) -> str:
-    columns = ("provider_name", "api_key_encrypted", "updated_by", *CONTENT_COLUMNS)
-    places = [f"${i}::jsonb" if column in JSON_COLUMNS else f"${i}" for i, column in enumerate(columns, start=1)]
-    pairs = [f"{column} = {place}" for column, place in zip(columns, places, strict=True)][1:]
-    return template.format(
-        columns=", ".join(columns), places=", ".join(places), pairs=", ".join(pairs), row=SELECT_LIST
-    )
-
-
-_INSERT = _statement("INSERT INTO llm_provider_configs AS p ({columns}) VALUES ({places}) RETURNING {row}")
-_UPDATE = _statement("UPDATE llm_provider_configs AS p SET {pairs} WHERE p.provider_name = $1 RETURNING {row}")
-
-
-def _revision(row: Any) -> Revision:
-    return Revision(store_id=row["store_id"], number=row["revision"])
-
-
-def _revision_mismatch(expected: Revision, current: Revision) -> Refusal:
-    return Refusal(
-        Kind.ABORTED,
-        "REVISION_MISMATCH",
-        f"the store is at revision {current.number}, not at {expected.number}; read again and decide anew",
-        metadata={
-            "expected_revision": str(expected.number),
-            "current_revision": str(current.number),
-            "current_store_id": current.store_id,
-        },
-    )
-
-
-def _disabled(provider_name: str) -> Refusal:
-    return Refusal(
-        Kind.FAILED_PRECONDITION,
-        "PROVIDER_DISABLED",
-        f"Provider {provider_name} is disabled; enable it before switching to it",
-        metadata={"provider_name": provider_name},
-    )
-
-
-def _check_config_version(provider_name: str, before: StoredProvider | None, expected: int | None) -> None:
-    current = before.config_version if before else 0
-    if expected is None or expected == current:
-        return
-    raise Refusal(
-        Kind.ABORTED,
-        "CONFIG_VERSION_MISMATCH",
-        f"provider {provider_name!r} is at config_version {current}, not at {expected}; read it again and decide anew",
-        metadata={
-            "provider_name": provider_name,
-            "expected_config_version": str(expected),
-            "current_config_version": str(current),
-        },
-    )
+    actor: str,
+) -> Saved:
+    if before is not None and before.is_active and not content["is_enabled"]:
+        raise active_cannot_be("disabled", provider_name)
+    row = await statements.save(connection, provider_name, content, ciphertext, actor, new=before is None)
+    return Saved(before, provider_from_row(row), await current_revision(connection))

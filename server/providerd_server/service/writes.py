@@ -1,0 +1,201 @@
+"""The RPCs that change something: durable when acknowledged, and seen by the next read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from pydantic import SecretStr
+
+from providerd.v1 import provider_pb2 as pb
+from providerd_server import convert
+from providerd_server.edit import Edit, configuration_from
+from providerd_server.errors import Violation, invalid
+from providerd_server.rpc import Context, Handler, unary
+from providerd_server.snapshot import Revision
+from providerd_server.source import Source
+from providerd_server.store import Store, Transactions
+from providerd_server.store.configuration import apply
+from providerd_server.validation import name_violations, text_violations
+
+T = TypeVar("T")
+
+# A write answers only when this daemon's own reads show it; with the database gone since, not at all costs.
+_CATCH_UP = 1.0
+
+
+class Writes:
+    """SwitchProvider, UpsertProvider, DeleteProvider, RollbackProvider and ApplyConfiguration.
+
+    Args:
+        transactions: Carries out the change of a whole configuration.
+        store: Carries out the change of one provider.
+        source: Reads again after a write.
+    """
+
+    def __init__(self, transactions: Transactions, store: Store, source: Source) -> None:
+        self._transactions = transactions
+        self._store = store
+        self._source = source
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def handlers(self) -> list[tuple[str, Handler]]:
+        """The names and gRPC handlers of these RPCs."""
+        return [
+            unary(pb.SwitchProviderRequest, self.switch_provider),
+            unary(pb.UpsertProviderRequest, self.upsert_provider),
+            unary(pb.DeleteProviderRequest, self.delete_provider),
+            unary(pb.RollbackProviderRequest, self.rollback_provider),
+            unary(pb.ApplyConfigurationRequest, self.apply_configuration),
+        ]
+
+    async def switch_provider(self, request: pb.SwitchProviderRequest, _: Context) -> Message:
+        """Makes a provider active."""
+        _check(name_violations(request.provider_name), request)
+        outcome = await self._durably(
+            self._store.switch(
+                request.provider_name,
+                expected_revision=_expected_revision(request),
+                validate_only=request.validate_only,
+                reason=request.reason,
+                actor=request.actor,
+            )
+        )
+        response = pb.SwitchProviderResponse(
+            active=convert.provider_message(outcome.active),
+            revision=_revision_unless(request.validate_only, outcome.revision),
+            switched=outcome.previous is None or outcome.previous.id != outcome.active.id,
+            warnings=[] if outcome.active.has_key else [_no_key_warning(outcome.active.provider_name)],
+        )
+        if outcome.previous is not None:
+            response.previous.CopyFrom(convert.provider_message(outcome.previous))
+        return response
+
+    async def upsert_provider(self, request: pb.UpsertProviderRequest, _: Context) -> Message:
+        """Creates or changes a provider."""
+        edit = Edit(request)
+        outcome = await self._durably(
+            self._store.upsert(
+                edit.provider_name,
+                edit.merge,
+                new_api_key=SecretStr(request.new_api_key) if request.HasField("new_api_key") else None,
+                clear_api_key=request.clear_api_key,
+                expected_config_version=_expected_version(request),
+                validate_only=request.validate_only,
+                reason=request.reason,
+                actor=request.actor,
+            )
+        )
+        return pb.UpsertProviderResponse(
+            provider=convert.provider_message(outcome.after),
+            created=outcome.before is None,
+            changed=outcome.changed,
+            changes=convert.change_messages(outcome.changes),
+            revision=_revision_unless(request.validate_only, outcome.revision),
+        )
+
+    async def delete_provider(self, request: pb.DeleteProviderRequest, _: Context) -> Message:
+        """Deletes a provider."""
+        _check(name_violations(request.provider_name), request)
+        outcome = await self._durably(
+            self._store.delete(
+                request.provider_name,
+                expected_config_version=_expected_version(request),
+                validate_only=request.validate_only,
+                reason=request.reason,
+                actor=request.actor,
+            )
+        )
+        return pb.DeleteProviderResponse(
+            provider=convert.provider_message(outcome.provider),
+            revision=_revision_unless(request.validate_only, outcome.revision),
+        )
+
+    async def rollback_provider(self, request: pb.RollbackProviderRequest, _: Context) -> Message:
+        """Brings a provider back to what it was."""
+        violations = name_violations(request.provider_name)
+        if request.revision_number <= 0:
+            violations.append(Violation("revision_number", "must be the number of a revision: 1 or more"))
+        _check(violations, request)
+        outcome = await self._durably(
+            self._store.rollback(
+                request.provider_name,
+                request.revision_number,
+                expected_config_version=_expected_version(request),
+                validate_only=request.validate_only,
+                reason=request.reason,
+                actor=request.actor,
+            )
+        )
+        return pb.RollbackProviderResponse(
+            provider=convert.provider_message(outcome.after),
+            created=outcome.before is None,
+            changed=outcome.changed,
+            changes=convert.change_messages(outcome.changes),
+            revision=_revision_unless(request.validate_only, outcome.revision),
+        )
+
+    async def apply_configuration(self, request: pb.ApplyConfigurationRequest, _: Context) -> Message:
+        """Brings all providers to a stated configuration."""
+        outcome = await self._durably(
+            apply(
+                self._transactions,
+                configuration_from(request),
+                expected_revision=_expected_revision(request),
+                validate_only=request.validate_only,
+                reason=request.reason,
+                actor=request.actor,
+            )
+        )
+        return pb.ApplyConfigurationResponse(
+            diffs=convert.diff_messages(outcome.diffs),
+            base_revision=convert.revision_message(outcome.base),
+            revision=_revision_unless(request.validate_only, outcome.revision),
+        )
+
+    async def _durably(self, write: Coroutine[Any, Any, T]) -> T:
+        """Carries a write through even if the caller leaves, and answers when reads here show it."""
+        task = asyncio.create_task(write)
+        # The event loop itself only holds tasks weakly, and the caller may be gone before this one is done.
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        outcome = await asyncio.shield(task)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CATCH_UP):
+                await self._source.verify()
+        return outcome
+
+
+def _check(
+    violations: list[Violation],
+    request: pb.SwitchProviderRequest | pb.DeleteProviderRequest | pb.RollbackProviderRequest,
+) -> None:
+    violations = violations + text_violations(request.reason, request.actor)
+    if not isinstance(request, pb.SwitchProviderRequest) and (_expected_version(request) or 0) < 0:
+        violations.append(Violation("expected_config_version", "must not be negative"))
+    if violations:
+        raise invalid(violations)
+
+
+def _expected_version(
+    request: pb.UpsertProviderRequest | pb.DeleteProviderRequest | pb.RollbackProviderRequest,
+) -> int | None:
+    return request.expected_config_version if request.HasField("expected_config_version") else None
+
+
+def _expected_revision(request: pb.SwitchProviderRequest | pb.ApplyConfigurationRequest) -> Revision | None:
+    return convert.revision_from(request.expected_revision) if request.HasField("expected_revision") else None
+
+
+def _revision_unless(validate_only: bool, revision: Revision) -> pb.Revision | None:
+    return None if validate_only else convert.revision_message(revision)
+
+
+def _no_key_warning(provider_name: str) -> pb.Warning:
+    return pb.Warning(
+        reason="PROVIDER_HAS_NO_KEY",
+        message=f"provider {provider_name!r} has no key, so calls to it will be refused; set one",
+    )

@@ -1,0 +1,107 @@
+"""One short transaction under the revision lock, bounded in time, and told in the daemon's own terms when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from providerd_server.snapshot import Revision
+from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database, Pool, acquired
+from providerd_server.store.failures import refusal_from
+
+T = TypeVar("T")
+
+# serialization_failure and deadlock_detected are worth another try in a new transaction:
+# https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+_RETRIED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_ATTEMPTS = 3
+
+_SETTINGS = (
+    "SELECT set_config('lock_timeout', $1, true), set_config('providerd.actor', $2, true),"
+    " set_config('providerd.reason', $3, true)"
+)
+_LOCK = "SELECT store_id::text, revision FROM lock_provider_store()"
+_REVISION = "SELECT store_id::text, revision FROM llm_provider_store"
+
+Work = Callable[[Connection, Revision], Awaitable[T]]
+
+
+class Transactions:
+    """Runs transactions on a pool. Everything it raises of the database's making is a ``Refusal``.
+
+    Args:
+        database: How long each step may take.
+        pool: Where connections come from.
+    """
+
+    def __init__(self, database: Database, pool: Pool) -> None:
+        self._database = database
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for what makes no revision."""
+        try:
+            async with self._acquired() as connection:
+                yield connection
+        except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
+            raise refusal_from(error) from error
+
+    async def writing(self, work: Work[T], *, reason: str, actor: str, dry_run: bool = False) -> T:
+        """Runs ``work`` with a connection that holds the revision lock, and the revision before it; then commits.
+
+        Args:
+            work: May be run again from the start after a conflict.
+            reason: For the history.
+            actor: For the history.
+            dry_run: Roll back at the end, so that the database has checked everything and nothing is changed.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            committing = False
+            try:
+                async with self._acquired() as connection:
+                    transaction = connection.transaction()
+                    await transaction.start()
+                    try:
+                        lock_timeout = f"{int(self._database.lock_timeout * 1000)}ms"
+                        await connection.execute(_SETTINGS, lock_timeout, actor, reason)
+                        outcome = await work(connection, revision_of(await connection.fetchrow(_LOCK)))
+                    except BaseException:
+                        await _roll_back(transaction)
+                        raise
+                    committing = not dry_run
+                    await (transaction.rollback() if dry_run else transaction.commit())
+                    return outcome
+            except _RETRIED as error:
+                if attempt == _ATTEMPTS:
+                    raise refusal_from(error) from error
+                await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads retries, protects nothing
+            except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
+                raise refusal_from(error, committing=committing) from error
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _acquired(self) -> Any:
+        return acquired(self._pool, wait=self._database.acquire_timeout, limit=self._database.write_timeout)
+
+
+async def current_revision(connection: Connection) -> Revision:
+    """The newest revision, as this transaction sees it."""
+    return revision_of(await connection.fetchrow(_REVISION))
+
+
+def revision_of(row: Any) -> Revision:
+    """The revision in a row with ``store_id`` (text) and ``revision``."""
+    return Revision(store_id=row["store_id"], number=row["revision"])
+
+
+async def _roll_back(transaction: Any) -> None:
+    try:
+        await transaction.rollback()
+    except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError):
+        # What went wrong before says more; the pool drops a connection in this state.
+        return
