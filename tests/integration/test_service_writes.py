@@ -11,7 +11,7 @@ import pytest
 from providerd_server.embedded import EmbeddedPostgres
 from tests.integration.serving import Serving, error_info, serving, violations
 
-REQUEST_BUILDER = {
+REQUEST_BUILDER: dict[str, Any] = {
     "version": "1.0",
     "payload_structure": {
         "model": {"source": "param:model_name", "required": True},
@@ -22,7 +22,7 @@ RESPONSE_EXTRACTOR = {
     "version": "1.0",
     "extraction_rules": {
         "text_content": {"type": "string", "paths": ["choices[0].message.content"]},
-        "usage_stats": {"type": "object", "fields": {"total": "usage.total_tokens"}},
+        "usage_stats": {"type": "object", "fields": {"total_tokens": {"paths": ["usage.total_tokens"]}}},
     },
 }
 MISTRAL: dict[str, Any] = {
@@ -154,6 +154,19 @@ async def test_a_wrong_upsert_names_every_field_and_changes_nothing(database: st
         )
         assert {"provider.base_url", "provider.default_model"} <= set(violations(error))
         assert await revision(daemon) == before
+
+
+async def test_more_violations_than_an_answer_holds_still_reach_the_caller(database: str) -> None:
+    wrong = {f"parameter_{number}_of_very_many_with_long_names": {"nonsense": True} for number in range(100)}
+    config = {"version": "1.0", "payload_structure": {**REQUEST_BUILDER["payload_structure"], **wrong}}
+    async with serving(database) as daemon:
+        # gRPC refuses trailers that are too large at random, so once would prove little.
+        for _ in range(20):
+            error = await refused(daemon, "UpsertProvider", provider={**MISTRAL, "request_builder_config": config})
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            told = violations(error)
+            assert len(told) > 10
+            assert told["provider"] == f"has {201 - len(told)} more violations; mend these first"
 
 
 async def test_validate_only_says_what_would_happen_and_changes_nothing(database: str) -> None:

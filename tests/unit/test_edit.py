@@ -16,8 +16,14 @@ COMPLETE: dict[str, Any] = {
     "base_url": "https://api.mistral.ai",
     "endpoint_path_template": "/v1/chat/completions",
     "default_model": "mistral-large",
-    "request_builder_config": {"version": "1.0", "payload_structure": {"model": {}, "messages": {}}},
-    "response_extractor_config": {"version": "1.0", "extraction_rules": {"text_content": {}, "usage_stats": {}}},
+    "request_builder_config": {
+        "version": "1.0",
+        "payload_structure": {"model": {"source": "param:model_name"}, "messages": {"source": "param:messages"}},
+    },
+    "response_extractor_config": {
+        "version": "1.0",
+        "extraction_rules": {"text_content": {"paths": ["text"]}, "usage_stats": {"paths": ["usage"]}},
+    },
 }
 
 EXISTING = provider(
@@ -93,7 +99,7 @@ def test_every_violation_is_told_at_once() -> None:
                     "http_method": "BREW",
                     "endpoint_path_template": "no slash",
                     "additional_headers": {"X Y": "v", "X-Ok": "a\r\nb", "X-Number": 1},
-                    "request_builder_config": {"payload_structure": {"model": {}}},
+                    "request_builder_config": {"payload_structure": {"model": {"source": "param:model_name"}}},
                     "response_extractor_config": {"version": "1.0"},
                     "context_window_tokens": -1,
                     "supported_models": ["", "ok"],
@@ -164,11 +170,3 @@ def test_a_key_that_no_header_could_carry_is_refused_without_an_echo(key: str) -
         Edit(request(COMPLETE, new_api_key=key)).merge(None)
     assert fields_of(caught) == {"new_api_key"}
     assert not key.strip() or key not in str(caught.value) + repr(caught.value.violations)
-
-
-def test_the_active_provider_cannot_be_disabled() -> None:
-    active = provider("mistral", is_active=True)
-    edit = Edit(request({**COMPLETE, "is_enabled": False}))
-    with pytest.raises(Refusal) as caught:
-        edit.merge(active)
-    assert (caught.value.kind, caught.value.reason) == (Kind.FAILED_PRECONDITION, "PROVIDER_ACTIVE")

@@ -1,0 +1,79 @@
+"""The header that carries the key, and those that every request carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from providerd_server.errors import Violation
+from providerd_server.validation.paths import path
+
+_MOST = 50
+_LONGEST_NAME, _LONGEST_VALUE = 256, 4096
+
+# Field names are tokens: RFC 9110, section 5.6.2. Values are visible ASCII with blanks between: section 5.5.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
+
+# What the HTTP client says itself, and what is of one connection only: RFC 9110, sections 7.2, 7.6.1, 8.6 and 11.7.
+_RESERVED = frozenset({
+    "host", "content-length", "connection", "keep-alive", "proxy-connection", "proxy-authenticate",
+    "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
+})  # fmt: skip
+_KEY = "{api_key}"
+
+
+def header_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
+    """What is wrong with the headers of a provider."""
+    template = content["auth_header_template"] or ""
+    yield from (Violation("provider.auth_header_template", problem) for problem in _template_problems(template))
+    field, headers = "provider.additional_headers", content["additional_headers"] or {}
+    if not isinstance(headers, dict):
+        yield Violation(field, "additional_headers must be a JSON object of strings")
+        return
+    if len(headers) > _MOST:
+        yield Violation(field, f"must hold at most {_MOST} headers")
+    seen = set()
+    for name, value in headers.items():
+        if problem := name_problem(name, content):
+            yield Violation(path(field, name), problem)
+        elif name.lower() in seen:
+            yield Violation(path(field, name), "is there twice: case does not matter in the names of headers")
+        seen.add(name.lower())
+        if not isinstance(value, str) or len(value) > _LONGEST_VALUE or not _VALUE.fullmatch(value):
+            yield Violation(
+                path(field, name),
+                f"must be a string of at most {_LONGEST_VALUE:,} ASCII characters"
+                " without line breaks or surrounding white space",
+            )
+
+
+def name_problem(name: str, content: Mapping[str, Any]) -> str | None:
+    """What is wrong with the name of a header beside the one that carries the key."""
+    if len(name) > _LONGEST_NAME or not _TOKEN.fullmatch(name):
+        return "is not a header name"
+    if name.lower() in _RESERVED:
+        return "must not be set: the HTTP client says it itself"
+    if name.lower() in ("authorization", _auth_header(content)):
+        return "must not be set: auth_header_template carries the key"
+    return None
+
+
+def _auth_header(content: Mapping[str, Any]) -> str:
+    name: str = (content["auth_header_template"] or "").partition(":")[0]
+    return name.lower()
+
+
+def _template_problems(template: str) -> Iterator[str]:
+    if not template:
+        return
+    name, colon, value = template.partition(":")
+    if not colon or not _TOKEN.fullmatch(name):
+        yield "must be a header name, ':' and a value, such as Authorization: Bearer {api_key}"
+    elif name.lower() in _RESERVED:
+        yield "must not name a header that the HTTP client sets itself"
+    if value.count(_KEY) != 1 or re.search(r"[{}]", template.replace(_KEY, "")):
+        yield "must hold {api_key} once, in the key's place, and no other braces"
+    if not _VALUE.fullmatch(value.removeprefix(" ")):
+        yield "must have a value of ASCII characters without line breaks or surrounding white space"
