@@ -29,7 +29,7 @@ protos: ## regenerate client/providerd/v1 from protos/
 bench: .venv/.dev ## measure delivery latency and the cost of a cached read, each beside a baseline
 	$(BIN)/python -m benchmarks
 
-clean: ## remove everything the other targets made
+clean: ## remove what the other targets made in this directory
 	rm -rf .venv .venv-protos dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -15,10 +15,12 @@ import structlog
 from grpc_health.v1._async import HealthServicer
 from pydantic import SecretStr
 
-from providerd_server.hub import Hub
+from providerd_server.hub import Cause, Hub, cause_between
 from providerd_server.listening import create_server, listen, set_serving
 from providerd_server.service import HistoryReads, Reads, Writes, create_handler
 from providerd_server.settings import PUBLISHED_PASSPHRASE, Settings
+from providerd_server.snapshot import Snapshot
+from providerd_server.source import Publish
 from providerd_server.source.postgres import PostgresSource
 from providerd_server.store import Database, History, Keys, Retention, Store, Transactions
 
@@ -36,7 +38,9 @@ async def serve(settings: Settings, database_url: SecretStr) -> None:
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
     if settings.db_encryption_key.get_secret_value() == PUBLISHED_PASSPHRASE:
-        log.warning("keys are encrypted with the published default passphrase; set DB_ENCRYPTION_KEY for production")
+        log.warning(
+            "keys are encrypted with the published default passphrase", hint="set DB_ENCRYPTION_KEY for production"
+        )
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         database = Database(database_url, pool_size=settings.pool_size)
@@ -55,14 +59,37 @@ async def serve(settings: Settings, database_url: SecretStr) -> None:
         )
         server, health = create_server(handler, settings.max_request_bytes)
         addresses = listen(server, settings.listen)
-        await stack.enter_async_context(_running("source", source.run(hub.publish), stopping))
+        await stack.enter_async_context(_running("source", source.run(_announcing(hub)), stopping))
         if settings.history_retention is not None:
             retention = Retention(transactions, settings.history_retention)
             await stack.enter_async_context(_running("retention", retention.run(), stopping))
         stack.enter_context(_signals(stopping))
-        await stack.enter_async_context(_serving(server, health, hub, settings.shutdown_grace))
+        await stack.enter_async_context(
+            _serving(server, health, hub, addresses=addresses, grace=settings.shutdown_grace)
+        )
         await _ready_or_stopping(hub, health, stopping, addresses)
         await stopping.wait()
+
+
+def _announcing(hub: Hub) -> Publish:
+    """Publishes, and logs what that changed: whoever changed it, and by whatever way."""
+
+    def publish(snapshot: Snapshot) -> None:
+        before = hub.state
+        hub.publish(snapshot)
+        after = hub.state
+        if after is None or after is before:
+            return
+        cause = Cause.INITIAL if before is None else cause_between(before, after)
+        active = after.snapshot.active
+        log.info(
+            "new revision",
+            revision=after.revision.number,
+            active=active.provider_name if active else None,
+            change=cause.name.lower() if cause else "not of the active provider",
+        )
+
+    return publish
 
 
 async def _ready_or_stopping(hub: Hub, health: HealthServicer, stopping: asyncio.Event, addresses: list[str]) -> None:
@@ -100,10 +127,13 @@ async def _running(name: str, work: Coroutine[Any, Any, None], stopping: asyncio
 
 
 @asynccontextmanager
-async def _serving(server: grpc.aio.Server, health: HealthServicer, hub: Hub, grace: float) -> AsyncIterator[None]:
+async def _serving(
+    server: grpc.aio.Server, health: HealthServicer, hub: Hub, *, addresses: list[str], grace: float
+) -> AsyncIterator[None]:
     """Answers calls; at the end says goodbye to watchers and gives running calls ``grace`` seconds."""
     await set_serving(health, False)
     await server.start()
+    log.info("listening; answering as soon as the database is read", addresses=addresses)
     try:
         yield
     finally:

@@ -70,7 +70,9 @@ class Edit:
             Refusal: INVALID_ARGUMENT with every violation at once.
         """
         content = self._content(before)
-        violations = [*self._violations, *content_violations(content)]
+        # What SQL has stored is held to the schema's rules alone, and must stay editable: only what is new counts.
+        stored = set(content_violations({name: getattr(before, name) for name in EDITABLE})) if before else set()
+        violations = self._violations + [each for each in content_violations(content) if each not in stored]
         if violations:
             raise invalid(self._rooted(violations))
         return content

@@ -93,6 +93,15 @@ def not_found(provider_name: str) -> Refusal:
     )
 
 
+def not_ready() -> Refusal:
+    """The refusal of reads before the first snapshot."""
+    return Refusal(
+        Kind.UNAVAILABLE,
+        "NOT_READY",
+        "the daemon has not read the database yet; try again, and if this lasts see its log",
+    )
+
+
 def disabled(provider_name: str) -> Refusal:
     """The refusal to switch to a disabled provider."""
     return Refusal(

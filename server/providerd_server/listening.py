@@ -51,7 +51,7 @@ def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
             port = server.add_insecure_port(address)
         except RuntimeError:
             raise ConfigurationError(
-                f"cannot listen on {address}: it is in use or not an address of this machine;"
+                f"cannot listen on {address}: it is in use, unknown, or not an address of this machine;"
                 " stop what holds it, or set PROVIDERD_LISTEN"
             ) from None
         taken.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")

@@ -41,5 +41,6 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
 
 
 def _drop_internals(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event.pop("began", None)
+    for name in ("began", "level_of_end"):
+        event.pop(name, None)
     return event

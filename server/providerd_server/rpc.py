@@ -29,15 +29,26 @@ _REQUEST_ID_HEADER = "x-request-id"
 
 
 def unary(
-    request_type: type[Request], handle: Callable[[Request, Context], Awaitable[bytes | Message]]
+    request_type: type[Request],
+    handle: Callable[[Request, Context], Awaitable[bytes | Message]],
+    *,
+    level: str = "debug",
 ) -> tuple[str, Handler]:
-    """The name and gRPC handler of a unary RPC; ``handle`` may answer with bytes that are encoded already."""
+    """The name and gRPC handler of a unary RPC.
+
+    Args:
+        request_type: What it takes; it is named after the RPC.
+        handle: Answers; it may do so with bytes that are encoded already.
+        level: At which level a call is logged.
+    """
     name = _name_of(request_type)
 
     async def behave(data: bytes, context: Context) -> bytes:
-        with _request(name, context):
+        with _request(name, context, level):
             try:
-                answer = await handle(_decode(request_type, data), context)
+                request = _decode(request_type, data)
+                _bind_subject(request)
+                answer = await handle(request, context)
                 encoded: bytes = answer if isinstance(answer, bytes) else answer.SerializeToString()
             except Exception as error:
                 await _abort(context, error)
@@ -54,7 +65,7 @@ def streaming(
     name = _name_of(request_type)
 
     async def behave(data: bytes, context: Context) -> None:
-        with _request(name, context):
+        with _request(name, context, "debug"):
             try:
                 await handle(_decode(request_type, data), context)
                 _log_end(grpc.StatusCode.OK)
@@ -75,8 +86,8 @@ def is_local(peer: str) -> bool:
 class _request:  # noqa: N801 - used as a with block, reads as one
     """Binds what every log line of one request carries."""
 
-    def __init__(self, name: str, context: Context) -> None:
-        self._values = {"rpc": name, "peer": context.peer(), "request_id": _request_id(context)}
+    def __init__(self, name: str, context: Context, level: str) -> None:
+        self._values = {"rpc": name, "peer": context.peer(), "request_id": _request_id(context), "level_of_end": level}
 
     def __enter__(self) -> None:
         structlog.contextvars.clear_contextvars()
@@ -91,6 +102,14 @@ def _request_id(context: Context) -> str:
         if key == _REQUEST_ID_HEADER and isinstance(value, str) and re.fullmatch(r"[\w.:-]{1,64}", value):
             return value
     return uuid.uuid4().hex
+
+
+def _bind_subject(request: Any) -> None:
+    """Has the log lines of a call say what it is about and who says to make it."""
+    fields = request.DESCRIPTOR.fields_by_name
+    subject = request.provider if "provider" in fields else request
+    values = {"provider_name": getattr(subject, "provider_name", ""), "actor": getattr(request, "actor", "")}
+    structlog.contextvars.bind_contextvars(**{name: value[:255] for name, value in values.items() if value})
 
 
 def _name_of(request_type: type[Message]) -> str:
@@ -161,8 +180,8 @@ def _packed(messages: Iterable[Message]) -> list[AnyMessage]:
 def _log_end(code: grpc.StatusCode, **more: str) -> None:
     values = structlog.contextvars.get_contextvars()
     milliseconds = round((time.monotonic() - values.get("began", time.monotonic())) * 1000, 1)
-    structlog.contextvars.unbind_contextvars("began")
-    log.debug("rpc", code=code.name, milliseconds=milliseconds, **more)
+    at_level = getattr(log, values.get("level_of_end", "debug"))
+    at_level("rpc", code=code.name, milliseconds=milliseconds, **more)
 
 
 def _one_line(error: Exception) -> str:

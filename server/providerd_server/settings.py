@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -89,6 +89,16 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal, else json."
     )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("history_retention", mode="before")
     @classmethod
@@ -180,9 +190,17 @@ def describe(settings: Settings, **flags: Any) -> list[Described]:
         return ".env" if keys & dotenv.keys() else "default"
 
     return [
-        Described(name=_environment_name(field), value=_shown(getattr(settings, field)), source=source(field))
+        Described(name=_environment_name(field), value=_shown(field, getattr(settings, field)), source=source(field))
         for field in Settings.model_fields
     ]
+
+
+def place_of(url: SecretStr) -> str:
+    """A database URL that people may see: without its password, and without parameters, which may hold one."""
+    parts = urlsplit(url.get_secret_value())
+    where = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", [""])[0]
+    user = f"{parts.username}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{where}{parts.path}"
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +212,9 @@ def _environment_name(field: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PROVIDERD_{field.upper()}"
 
 
-def _shown(value: object) -> str:
+def _shown(field: str, value: object) -> str:
+    if field == "supabase_db_url" and isinstance(value, SecretStr):
+        return place_of(value)
     if isinstance(value, list):
         return ",".join(value)
     return "" if value is None else str(value)

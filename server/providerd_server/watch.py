@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
-from providerd_server.errors import Kind, Refusal, Violation, invalid
+from providerd_server.errors import Kind, Refusal, Violation, invalid, not_ready
 from providerd_server.hub import Cause, Hub, Mailbox, State, cause_between
 from providerd_server.rpc import Context
 from providerd_server.snapshot import Revision
@@ -117,7 +117,7 @@ class Watch:
     async def _begin(self, mailbox: Mailbox) -> State:
         state = mailbox.take()
         if state is None:
-            raise Refusal(Kind.UNAVAILABLE, "NOT_READY", "the daemon has not read the database yet; try again")
+            raise not_ready()
         known = self._wish.known
         if known is not None and known.store_id == state.revision.store_id and known.number > state.revision.number:
             state = await self._catch_up(mailbox, known, state)

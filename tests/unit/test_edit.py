@@ -1,5 +1,6 @@
 """UpsertProvider requests: what they ask for, and every violation at once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,6 +71,17 @@ def test_a_mask_names_what_changes_and_clears_what_is_not_populated() -> None:
     assert content["description"] is None
     assert content["context_window_tokens"] is None
     assert content["default_model"] == EXISTING.default_model
+
+
+def test_what_sql_has_stored_against_the_rules_stays_editable_elsewhere() -> None:
+    odd = replace(EXISTING, supported_models=["another"], max_output_tokens_limit=2000)
+    content = Edit(request({"provider_name": "mistral", "description": "d"})).merge(odd)
+    assert content["description"] == "d"
+    with pytest.raises(Refusal) as caught:
+        Edit(request({"provider_name": "mistral", "default_model": "third", "base_url": "nowhere"})).merge(
+            replace(EXISTING, supported_models=["m"])
+        )
+    assert fields_of(caught) == {"provider.default_model", "provider.base_url"}
 
 
 def test_the_star_replaces_everything() -> None:

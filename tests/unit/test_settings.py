@@ -1,11 +1,13 @@
 """Settings: where each comes from, which one wins, and that no secret is shown."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from providerd_server.errors import ConfigurationError
-from providerd_server.settings import describe, load
+from providerd_server.settings import describe, load, place_of
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +63,36 @@ def test_secrets_are_masked_wherever_settings_are_shown(monkeypatch: pytest.Monk
     assert "canary" not in shown
 
 
+def test_the_database_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_DB_URL", "postgresql://me:canary@db.example:5433/main?password=canary&sslmode=require")
+    shown = {setting.name: setting.value for setting in describe(load())}
+    assert shown["SUPABASE_DB_URL"] == "postgresql://me@db.example:5433/main"
+    assert place_of(SecretStr("postgresql://p@/d?host=/run/p")) == "postgresql://p@/run/p/d"
+
+
+def test_a_home_directory_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PROVIDERD_DATA_DIR", "~/data")
+    assert load().data_dir == Path("/home/me/data")
+
+
+def test_levels_may_be_written_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDERD_LOG_LEVEL", "INFO")
+    assert load().log_level == "info"
+
+
+@pytest.mark.parametrize(("text", "days"), [("90d", 90), ("2w", 14), ("48h", 2)])
+def test_the_history_is_kept_for_a_time_with_a_unit(text: str, days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().history_retention is None
+    monkeypatch.setenv("PROVIDERD_HISTORY_RETENTION", text)
+    assert load().history_retention == timedelta(days=days)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("PROVIDERD_HISTORY_RETENTION", "90", "PROVIDERD_HISTORY_RETENTION: must be a number and a unit"),
+        ("PROVIDERD_HISTORY_RETENTION", "0d", "PROVIDERD_HISTORY_RETENTION: must be a number and a unit"),
         ("PROVIDERD_LISTEN", "nonsense", "PROVIDERD_LISTEN: must be host:port or unix:///path"),
         ("PROVIDERD_LISTEN", ",", "PROVIDERD_LISTEN: must name at least one address"),
         ("PROVIDERD_LISTEN", "unix:///" + "x" * 120, "at most 107 bytes"),

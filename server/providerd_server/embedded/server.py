@@ -23,7 +23,6 @@ from providerd_server.embedded.errors import EmbeddedError
 from providerd_server.embedded.installation import install, remove_interrupted
 from providerd_server.embedded.leftovers import end_leftovers
 from providerd_server.embedded.postmaster import Postmaster
-from providerd_server.pgversion import version_warning
 
 FIRST_BACKOFF = 0.2
 LONGEST_BACKOFF = 10.0
@@ -98,7 +97,6 @@ class EmbeddedPostgres:
             raise
         log.warning(
             "embedded PostgreSQL is for development and single-machine use",
-            security=version_warning(self._cluster.installation.version_num()),
             data_dir=str(self._data_dir),
             account=self._cluster.account.name,
             pid=self.pid,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+import structlog
 from google.protobuf.message import Message
 
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
-from providerd_server.errors import Kind, Refusal, invalid, not_found
+from providerd_server.errors import Kind, Refusal, invalid, not_found, not_ready
 from providerd_server.hub import Hub, State
 from providerd_server.rpc import Context, Handler, is_local, streaming, unary
 from providerd_server.service.paging import make_token, page_size, read_token
 from providerd_server.source import Source
 from providerd_server.validation import name_violations
 from providerd_server.watch import Watch, Wish, bounded_write
+
+log = structlog.get_logger(__name__)
 
 
 class Reads:
@@ -54,6 +57,7 @@ class Reads:
     async def watch_active(self, request: pb.WatchActiveRequest, context: Context) -> None:
         """Streams the active provider."""
         wish = Wish.of(request)
+        _bind_client(request.client)
         if wish.with_credential:
             _check_may_have_credential(context)
         write = bounded_write(context, self._write_timeout)
@@ -91,11 +95,19 @@ class Reads:
 
     def _state(self) -> State:
         if self._hub.state is None:
-            raise Refusal(Kind.UNAVAILABLE, "NOT_READY", "the daemon has not read the database yet; try again")
+            raise not_ready()
         return self._hub.state
 
     def _status(self) -> pb.SourceStatus:
         return convert.source_status(self._source.age, self._stale_after)
+
+
+def _bind_client(client: pb.ClientIdentity) -> None:
+    """Has the log lines of a watch say whose it is."""
+    parts = [part for part in (client.name, client.version, client.instance) if part]
+    if parts:
+        structlog.contextvars.bind_contextvars(client=" ".join(parts)[:200])
+    log.debug("watching")
 
 
 def _encode_active(state: State, with_credential: bool) -> bytes:

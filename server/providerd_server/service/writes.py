@@ -19,6 +19,7 @@ from providerd_server.snapshot import Revision
 from providerd_server.source import Source
 from providerd_server.store import Store, Transactions
 from providerd_server.store.configuration import apply
+from providerd_server.store.providers import Switched
 from providerd_server.validation import name_violations, text_violations
 
 T = TypeVar("T")
@@ -45,11 +46,11 @@ class Writes:
     def handlers(self) -> list[tuple[str, Handler]]:
         """The names and gRPC handlers of these RPCs."""
         return [
-            unary(pb.SwitchProviderRequest, self.switch_provider),
-            unary(pb.UpsertProviderRequest, self.upsert_provider),
-            unary(pb.DeleteProviderRequest, self.delete_provider),
-            unary(pb.RollbackProviderRequest, self.rollback_provider),
-            unary(pb.ApplyConfigurationRequest, self.apply_configuration),
+            unary(pb.SwitchProviderRequest, self.switch_provider, level="info"),
+            unary(pb.UpsertProviderRequest, self.upsert_provider, level="info"),
+            unary(pb.DeleteProviderRequest, self.delete_provider, level="info"),
+            unary(pb.RollbackProviderRequest, self.rollback_provider, level="info"),
+            unary(pb.ApplyConfigurationRequest, self.apply_configuration, level="info"),
         ]
 
     async def switch_provider(self, request: pb.SwitchProviderRequest, _: Context) -> Message:
@@ -68,7 +69,7 @@ class Writes:
             active=convert.provider_message(outcome.active),
             revision=_revision_unless(request.validate_only, outcome.revision),
             switched=outcome.previous is None or outcome.previous.id != outcome.active.id,
-            warnings=[] if outcome.active.has_key else [_no_key_warning(outcome.active.provider_name)],
+            warnings=_key_warnings(outcome),
         )
         if outcome.previous is not None:
             response.previous.CopyFrom(convert.provider_message(outcome.previous))
@@ -194,8 +195,12 @@ def _revision_unless(validate_only: bool, revision: Revision) -> pb.Revision | N
     return None if validate_only else convert.revision_message(revision)
 
 
-def _no_key_warning(provider_name: str) -> pb.Warning:
-    return pb.Warning(
-        reason="PROVIDER_HAS_NO_KEY",
-        message=f"provider {provider_name!r} has no key, so calls to it will be refused; set one",
-    )
+def _key_warnings(outcome: Switched) -> list[pb.Warning]:
+    name = outcome.active.provider_name
+    if not outcome.active.has_key:
+        message = f"provider {name!r} has no key, so calls to it will be refused; set one"
+        return [pb.Warning(reason="PROVIDER_HAS_NO_KEY", message=message)]
+    if outcome.key_unreadable:
+        message = f"the key of provider {name!r} cannot be decrypted; check DB_ENCRYPTION_KEY or set the key anew"
+        return [pb.Warning(reason="CREDENTIAL_UNREADABLE", message=message)]
+    return []

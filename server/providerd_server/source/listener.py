@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from providerd.backoff import Backoff
+from providerd_server.source.trouble import summary
 from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database
 
 log = structlog.get_logger(__name__)
@@ -58,7 +59,9 @@ class Listener:
             try:
                 await self._listen(backoff)
             except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
-                log.warning("lost the LISTEN connection; polling meanwhile", error=_summary(error))
+                # At the start it fails along with the reader, which says so in better words.
+                if self.health is Health.LISTENING:
+                    log.warning("lost the LISTEN connection; polling meanwhile", error=summary(error))
             if self.health is not Health.DEAF:
                 self.health = Health.CONNECTING
             await asyncio.sleep(backoff.next())
@@ -109,7 +112,3 @@ class Listener:
                 hint="a transaction pooler, such as Supabase on port 6543, cannot deliver notifications;"
                 " use a direct or session-pooled connection for changes within milliseconds",
             )
-
-
-def _summary(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

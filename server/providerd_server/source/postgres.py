@@ -16,6 +16,7 @@ from providerd_server.snapshot import Revision, Snapshot
 from providerd_server.source import Publish
 from providerd_server.source.listener import Listener
 from providerd_server.source.schema import SchemaError, check_schema
+from providerd_server.source.trouble import Trouble, summary
 from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database
 from providerd_server.store.keys import Keys
 from providerd_server.store.rows import SELECT_LIST, provider_from_row
@@ -52,6 +53,7 @@ class PostgresSource:
         self._must_read = False
         self._waiting: list[asyncio.Future[None]] = []
         self._warned_version = False
+        self._trouble = Trouble(database.place)
 
     @property
     def age(self) -> float:
@@ -77,13 +79,9 @@ class PostgresSource:
             try:
                 await self._follow(publish, backoff)
             except SchemaError as error:
-                log.error("the database is not fit to serve from", error=str(error))
+                self._trouble.told("the database is not fit to serve from", str(error), self.age)
             except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
-                log.warning(
-                    "cannot read the database; answering from memory",
-                    error=_summary(error),
-                    age_seconds=self._round_age(),
-                )
+                self._trouble.told("cannot read the database", summary(error), self.age)
             await asyncio.sleep(backoff.next())
 
     async def _follow(self, publish: Publish, backoff: Backoff) -> None:
@@ -114,6 +112,7 @@ class PostgresSource:
             self._waiting = waiting + self._waiting
             raise
         self._verified_at = began
+        self._trouble.over()
         for done in waiting:
             if not done.done():
                 done.set_result(None)
@@ -150,15 +149,8 @@ class PostgresSource:
             self._warned_version = True
             log.warning(warning)
 
-    def _round_age(self) -> float | None:
-        return None if self.age == float("inf") else round(self.age, 1)
-
 
 def _revision(row: Any) -> Revision:
     if row is None:
         raise SchemaError("table llm_provider_store is empty; run `providerd migrate up`, which fills it")
     return Revision(store_id=row["store_id"], number=row["revision"])
-
-
-def _summary(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

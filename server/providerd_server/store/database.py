@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import asyncpg
 from pydantic import SecretStr
 
+from providerd_server.settings import place_of
+
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Pool: TypeAlias = asyncpg.Pool
 
@@ -53,6 +55,11 @@ class Database:
     lock_timeout: float = 2.0
     write_timeout: float = 3.0
     pool_size: int = 5
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: without secrets."""
+        return place_of(self.url)
 
     @property
     def pooled(self) -> bool:

@@ -21,6 +21,9 @@ _DECRYPT = "SELECT pgp_sym_decrypt(decode($1, 'hex'), $2)"
 _ENCRYPT = "SELECT encode(pgp_sym_encrypt($1, $2, 'cipher-algo=aes256, s2k-mode=3, s2k-digest-algo=sha256'), 'hex')"
 
 
+ABSENT = SecretStr("")
+
+
 class Keys:
     """The keys of all providers, by the fingerprint of their ciphertext.
 
@@ -35,6 +38,10 @@ class Keys:
     def of(self, ciphertext: str | None) -> SecretStr | None:
         """The key in a ciphertext that ``learn`` has seen; None for no key and for one that cannot be read."""
         return self._plain.get(fingerprint(ciphertext) or "")
+
+    def is_unreadable(self, ciphertext: str | None) -> bool:
+        """Whether ``learn`` has seen this ciphertext and could not decrypt it."""
+        return self._plain.get(fingerprint(ciphertext) or "", ABSENT) is None
 
     async def learn(self, connection: Connection, ciphertexts: Iterable[tuple[str, str | None]]) -> None:
         """Decrypts what is new among ``(provider_name, ciphertext)`` and forgets what is gone.

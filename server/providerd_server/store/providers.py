@@ -24,11 +24,15 @@ Merge = Callable[[StoredProvider | None], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """The outcome of a switch; ``previous`` and ``active`` are the same when nothing happened."""
+    """The outcome of a switch; ``previous`` and ``active`` are the same when nothing happened.
+
+    ``key_unreadable`` says that the active one has a key that is known not to decrypt.
+    """
 
     previous: StoredProvider | None
     active: StoredProvider
     revision: Revision
+    key_unreadable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,13 @@ class Store:
                 raise not_found(provider_name)
             if not target.is_enabled:
                 raise disabled(provider_name)
+            row = next(row for row in rows if row["provider_name"] == provider_name)
+            unreadable = self._keys.is_unreadable(row["api_key_encrypted"])
             if target.is_active:
-                return Switched(previous=target, active=target, revision=revision)
+                return Switched(target, target, revision, unreadable)
             await statements.switch(connection, provider_name, actor)
             row = await statements.find(connection, provider_name)
-            assert row is not None  # noqa: S101 - the lock is held since it was found
-            return Switched(previous, provider_from_row(row), await current_revision(connection))
+            return Switched(previous, provider_from_row(row), await current_revision(connection), unreadable)
 
         return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 

@@ -16,8 +16,8 @@ _SWITCH = "SELECT switch_active_provider($1, $2)"
 _DELETE = "DELETE FROM llm_provider_configs WHERE provider_name = $1"
 
 
-async def find(connection: Connection, provider_name: str) -> Any | None:
-    """The row of a provider."""
+async def find(connection: Connection, provider_name: str) -> Any:
+    """The row of a provider; None when there is none of that name."""
     return await connection.fetchrow(_FIND, provider_name)
 
 
