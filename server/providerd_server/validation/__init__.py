@@ -19,7 +19,7 @@ from providerd_server.validation.requests import request_violations
 from providerd_server.validation.structure import structure_violations
 from providerd_server.validation.text import NAME_RULE, NAME_SHAPE, content_text, name_violations, text_violations
 
-__all__ = ["NAME_RULE", "NAME_SHAPE", "content_violations", "name_violations", "text_violations"]
+__all__ = ["NAME_RULE", "NAME_SHAPE", "content_violations", "name_violations", "reported", "text_violations"]
 
 _CONFIGS = ("request_builder_config", "response_extractor_config")
 _JSON = (*_CONFIGS, "additional_headers", "model_capabilities", "supported_models")

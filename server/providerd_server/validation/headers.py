@@ -28,10 +28,25 @@ def header_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
     """What is wrong with the headers of a provider."""
     template = content["auth_header_template"] or ""
     yield from (Violation("provider.auth_header_template", problem) for problem in _template_problems(template))
-    field, headers = "provider.additional_headers", content["additional_headers"] or {}
-    if not isinstance(headers, dict):
-        yield Violation(field, "additional_headers must be a JSON object of strings")
-        return
+    headers = content["additional_headers"]
+    if not isinstance(headers, dict | None):
+        yield Violation("provider.additional_headers", "additional_headers must be a JSON object of strings")
+    elif headers:
+        yield from _constants("provider.additional_headers", headers, content)
+
+
+def name_problem(name: str, content: Mapping[str, Any]) -> str | None:
+    """What is wrong with the name of a header beside the one that carries the key."""
+    if len(name) > _LONGEST_NAME or not _TOKEN.fullmatch(name):
+        return "is not a header name"
+    if name.lower() in _RESERVED:
+        return "must not be set: the HTTP client says it itself"
+    if name.lower() in ("authorization", _auth_header(content)):
+        return "must not be set: auth_header_template carries the key"
+    return None
+
+
+def _constants(field: str, headers: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[Violation]:
     if len(headers) > _MOST:
         yield Violation(field, f"must hold at most {_MOST} headers")
     seen = set()
@@ -49,17 +64,6 @@ def header_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
             )
 
 
-def name_problem(name: str, content: Mapping[str, Any]) -> str | None:
-    """What is wrong with the name of a header beside the one that carries the key."""
-    if len(name) > _LONGEST_NAME or not _TOKEN.fullmatch(name):
-        return "is not a header name"
-    if name.lower() in _RESERVED:
-        return "must not be set: the HTTP client says it itself"
-    if name.lower() in ("authorization", _auth_header(content)):
-        return "must not be set: auth_header_template carries the key"
-    return None
-
-
 def _auth_header(content: Mapping[str, Any]) -> str:
     name: str = (content["auth_header_template"] or "").partition(":")[0]
     return name.lower()
@@ -70,8 +74,10 @@ def _template_problems(template: str) -> Iterator[str]:
         return
     name, colon, value = template.partition(":")
     if not colon or not _TOKEN.fullmatch(name):
+        # Where the value begins is not clear then.
         yield "must be a header name, ':' and a value, such as Authorization: Bearer {api_key}"
-    elif name.lower() in _RESERVED:
+        return
+    if name.lower() in _RESERVED:
         yield "must not name a header that the HTTP client sets itself"
     if value.count(_KEY) != 1 or re.search(r"[{}]", template.replace(_KEY, "")):
         yield "must hold {api_key} once, in the key's place, and no other braces"

@@ -14,14 +14,14 @@ _RULE = "must be 1 to 255 printable characters without surrounding white space"
 
 def model_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
     """What is wrong with the models, their capabilities and their limits."""
-    default, supported = content["default_model"] or "", content["supported_models"] or []
+    default, supported = content["default_model"] or "", content["supported_models"]
     if default.strip() and not _is_model(default):
         yield Violation("provider.default_model", _RULE)
-    if not isinstance(supported, list):
+    if not isinstance(supported, list | None):
         yield Violation("provider.supported_models", "supported_models must be a JSON array of strings")
-    else:
+    elif supported:
         yield from _supported(supported)
-        if default.strip() and supported and default not in supported:
+        if default.strip() and default not in supported:
             yield Violation("provider.default_model", "must be one of supported_models")
     if not isinstance(content["model_capabilities"], dict | None):
         yield Violation("provider.model_capabilities", "model_capabilities must be a JSON object")

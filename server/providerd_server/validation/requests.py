@@ -74,7 +74,7 @@ def _clashes(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry]]:
 
 
 def _clash(other: Entry) -> str:
-    return f"must not meet the target of {shown(other.name)}"
+    return f"must not be at, above or below the target of {shown(other.name)}"
 
 
 def _bounds(field: str, entry: Mapping[str, Any]) -> Iterator[Violation]:
