@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import structlog
 from pydantic import SecretStr
 
 from providerd.cli.failures import ExitCode, Failure
@@ -19,25 +20,31 @@ from providerd_server import app, logs
 from providerd_server import migrate as migrations
 from providerd_server.databases import data_dir_option, database, embedded
 from providerd_server.errors import ConfigurationError
-from providerd_server.settings import Settings, describe, load
+from providerd_server.settings import Settings, describe, load, unknown_settings
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_log_level = click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+_log_level = click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
+)
 
 
 @click.command()
-@click.option("--listen", metavar="ADDRESS[,ADDRESS]", help="host:port or unix:///path; default 127.0.0.1:50051.")
+@click.option("--listen", metavar="ADDRESS[,ADDRESS]", help="host:port or unix:///path. [default: 127.0.0.1:50051]")
 @data_dir_option
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the database first; default: only the embedded.")
 @_log_level
-@click.option("--log-format", type=click.Choice(["auto", "console", "json"]))
+@click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
 @click.option("--print-config", is_flag=True, help="Print the effective settings with their sources, and exit.")
 def serve(print_config: bool, **flags: Any) -> None:
     """Run the daemon.
 
     Without SUPABASE_DB_URL or SUPABASE_DB_HOST, in the environment or in .env, it runs on an embedded PostgreSQL of
     its own, which it migrates and fills with the initial providers.
+
+    Everything else is a setting of the environment or of .env in the working directory: --print-config shows them.
     """
     with _told_in_one_line():
         settings = load(**flags)
@@ -45,8 +52,8 @@ def serve(print_config: bool, **flags: Any) -> None:
             _print_config(settings, flags)
             return
         logs.configure(settings.log_level, settings.log_format)
-        # Read by gRPC when it starts: its fork handlers cost every call something, and a daemon never forks.
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        for name in unknown_settings():
+            log.warning("a setting of this name does not exist", name=name, hint="--print-config lists all")
         if settings.database_url is not None:
             _serve(settings, settings.database_url, migrate_first=bool(settings.migrate))
             return
@@ -134,6 +141,8 @@ def _told_in_one_line() -> Iterator[None]:
         yield
     except ConfigurationError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
+    except migrations.DatabaseUnreachableError as error:
+        raise Failure(str(error), ExitCode.UNAVAILABLE) from None
     except migrations.MigrationError as error:
         raise Failure(str(error), ExitCode.REFUSED) from None
 

@@ -58,6 +58,10 @@ class MigrationError(Exception):
     """The schema cannot be migrated; the message is one line: the reason and what to do."""
 
 
+class DatabaseUnreachableError(MigrationError):
+    """The database takes no connection, so nothing was changed."""
+
+
 @dataclass(frozen=True)
 class Migration:
     """One migration file.
@@ -186,7 +190,7 @@ async def _connect(dsn: str) -> asyncpg.Connection:
             "the connection URL cannot be read: write special characters in its password as %XX"
         ) from None
     except (OSError, PostgresError, InterfaceError) as error:
-        raise MigrationError(f"cannot connect to the database: {_one_line(error)}") from None
+        raise DatabaseUnreachableError(f"cannot connect to the database: {_one_line(error)}") from None
     return connection
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -29,6 +31,9 @@ from providerd_server.errors import ConfigurationError
 
 # The passphrase that the founding document publishes: good enough to try things out, and no secret.
 PUBLISHED_PASSPHRASE = "josoor-llm-provider-key-2026"  # noqa: S105
+
+# Read by the command line and by the tests, not by the daemon.
+_NAMES_OF_CLIENTS = {"PROVIDERD_SERVER", "PROVIDERD_MODEL"}
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -193,6 +198,13 @@ def describe(settings: Settings, **flags: Any) -> list[Described]:
         Described(name=_environment_name(field), value=_shown(field, getattr(settings, field)), source=source(field))
         for field in Settings.model_fields
     ]
+
+
+def unknown_settings() -> list[str]:
+    """The names in the environment and in ``.env`` that look like settings and are none."""
+    known = {_environment_name(field) for field in Settings.model_fields} | _NAMES_OF_CLIENTS
+    given = {*os.environ, *dotenv_values(".env")}
+    return sorted(name for name in given if name.upper().startswith("PROVIDERD_") and name.upper() not in known)
 
 
 def place_of(url: SecretStr) -> str:

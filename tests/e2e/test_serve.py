@@ -70,8 +70,9 @@ def test_a_second_daemon_on_the_same_port_refuses_to_start(database: str) -> Non
     with running_daemon(database) as daemon:
         second = providerd("serve", "--listen", daemon.address, SUPABASE_DB_URL=database)
         assert second.returncode != 0
-        assert f"cannot listen on {daemon.address}" in second.stderr
-        assert "Traceback" not in second.stderr
+        assert f"error: cannot listen on {daemon.address}" in second.stderr
+        # Nothing but warnings of ours before it: gRPC's own lines would only repeat it.
+        assert all(line.startswith(("{", "error: ")) for line in second.stderr.splitlines())
         assert daemon.running
 
 
@@ -111,6 +112,19 @@ def test_what_cannot_start_says_why_in_one_line(env: dict[str, str], said: str) 
     assert done.returncode != 0
     assert said in done.stderr
     assert done.stderr.strip().count("\n") == 0
+    assert "canary" not in done.stderr
+
+
+def test_a_misspelt_setting_is_told_of(database: str) -> None:
+    with running_daemon(database, PROVIDERD_LISTNE="1") as daemon:
+        daemon.stop()
+        assert '"name": "PROVIDERD_LISTNE"' in daemon.log.read_text()
+
+
+def test_a_migration_without_a_database_is_unavailable() -> None:
+    done = providerd("migrate", "up", SUPABASE_DB_URL="postgresql://u:canary@127.0.0.1:1/d")
+    assert done.returncode == 7
+    assert done.stderr.startswith("error: cannot connect to the database")
     assert "canary" not in done.stderr
 
 
