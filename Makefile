@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install up test lint protos bench clean
+.PHONY: help install up test lint protos docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -15,16 +15,20 @@ up: .venv/.run ## run the daemon on an embedded PostgreSQL, on 127.0.0.1:50051
 test: .venv/.dev ## run the whole suite
 	@$(BIN)/pytest
 
-lint: .venv/.dev ## ruff, mypy, import-linter, buf, and a diff of the generated code
+lint: .venv/.dev ## ruff, mypy, import-linter, buf, and a diff of the generated code and docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint
 	./scripts/protos --check
+	./scripts/docs --check
 
 protos: ## regenerate client/providerd/v1 from protos/
 	./scripts/protos
+
+docs: .venv/.dev ## regenerate the reference pages from the sources they describe
+	./scripts/docs
 
 bench: .venv/.dev ## measure delivery latency and the cost of a cached read, each beside a baseline
 	$(BIN)/python -m benchmarks
