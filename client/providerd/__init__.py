@@ -16,6 +16,7 @@ from providerd._version import __version__
 from providerd.cache import State
 from providerd.changes import Cause, Change, Changes
 from providerd.client import Client
+from providerd.differences import ABSENT, DiffKind, FieldChange, ProviderDiff, RevisionDiff
 from providerd.errors import (
     AbortedError,
     ClosedError,
@@ -28,6 +29,7 @@ from providerd.errors import (
     NoActiveProviderError,
     NotFoundError,
     NotReadyError,
+    OutOfRangeError,
     PermissionDeniedError,
     ProviderdError,
     ResourceExhaustedError,
@@ -37,35 +39,49 @@ from providerd.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from providerd.history import ConfigurationAt, HistoryAction, HistoryEntry
 from providerd.options import ClientOptions
-from providerd.provider import ActiveProvider, Credential, Provider, Revision
-from providerd.requests import SwitchResult, SwitchWarning, UpsertResult
+from providerd.provider import ActiveProvider, Credential, Provider, Revision, SourceStatus
+from providerd.results import ApplyResult, DeleteResult, RollbackResult, SwitchResult, SwitchWarning, UpsertResult
 
 __all__ = [
+    "ABSENT",
     "AbortedError",
     "ActiveProvider",
+    "ApplyResult",
     "Cause",
     "Change",
     "Changes",
     "Client",
     "ClientOptions",
     "ClosedError",
+    "ConfigurationAt",
     "Credential",
     "CredentialUnavailableError",
     "DeadlineExceededError",
+    "DeleteResult",
+    "DiffKind",
     "FailedPreconditionError",
+    "FieldChange",
     "FieldViolation",
+    "HistoryAction",
+    "HistoryEntry",
     "InternalError",
     "InvalidArgumentError",
     "NoActiveProviderError",
     "NotFoundError",
     "NotReadyError",
+    "OutOfRangeError",
     "PermissionDeniedError",
     "Provider",
+    "ProviderDiff",
     "ProviderdError",
     "ResourceExhaustedError",
     "Revision",
+    "RevisionDiff",
+    "RollbackResult",
     "RpcError",
+    "SourceStatus",
     "StaleError",
     "State",
     "SwitchResult",

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-import grpc.aio
-
-from providerd import errors, fork
+from providerd import errors
+from providerd.admin import Admin
 from providerd.announcer import Announcer
 from providerd.cache import Cache
 from providerd.changes import Cause, Change, Changes
-from providerd.channel import open_channel
+from providerd.connection import Connection
 from providerd.options import DEFAULT_TARGET, ClientKeywords, ClientOptions
-from providerd.provider import ActiveProvider, Credential, Provider, Revision
 from providerd.reads import Reads
-from providerd.requests import SwitchResult, UpsertResult, build, switch_request, upsert_request
-from providerd.stream import Stream, being_cancelled
-from providerd.v1 import provider_pb2 as pb
-from providerd.v1 import provider_pb2_grpc
+from providerd.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from providerd.cache import State
 
-# How long a change waits for the watch to show it, before it returns anyway.
-_VISIBLE_WITHIN = 1.0
 
-
-class Client(Reads):
+class Client(Reads, Admin):
     """Knows the active provider at every moment, and changes providers.
 
     Use it as a context manager, or call start() and close(). All of it belongs to one event loop; only the reads
@@ -47,7 +38,7 @@ class Client(Reads):
         self._cache = Cache(self.options)
         self._announcer = Announcer(self._cache)
         self._stream = Stream(self._cache, self._announcer, self.options)
-        self._channel: grpc.aio.Channel | None = None
+        self._connection = Connection(self._cache, self.options)
         self._started = False
 
     async def __aenter__(self) -> Self:
@@ -66,10 +57,10 @@ class Client(Reads):
         Raises:
             ClosedError: The client is closed.
         """
-        self._require_open()
+        self._connection.require_open()
         if self.options.watch and not self._started:
             self._started = True
-            self._stream.start(self._stub())
+            self._stream.start(self._connection.stub())
 
     async def close(self) -> None:
         """Ends the watch, all iterations and the connection. Reads raise ClosedError from here on."""
@@ -78,11 +69,7 @@ class Client(Reads):
         self._cache.close(errors.ClosedError("the client is closed"))
         await self._stream.stop()
         self._announcer.end(None)
-        if self._channel is not None:
-            # Let go of it, too: gRPC shuts down with its last channel, and only then may the process fork.
-            channel, self._channel = self._channel, None
-            await channel.close()
-            fork.disconnected(self._cache)
+        await self._connection.close()
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits for the first answer of the daemon, from which on reads have something to go by.
@@ -132,118 +119,8 @@ class Client(Reads):
         """
         return self._announcer.on_state(callback)
 
-    async def get(self, provider_name: str) -> Provider:
-        """Asks the daemon for one provider.
-
-        Raises:
-            NotFoundError: There is none of that name.
-            RpcError: The call failed.
-        """
-        answer = await self._call("GetProvider", build(pb.GetProviderRequest, provider_name=provider_name))
-        return Provider.from_proto(answer.provider)
-
-    async def get_active(self, *, include_credential: bool = False) -> ActiveProvider:
-        """Asks the daemon for the active provider, watched or not.
-
-        Args:
-            include_credential: Whether to bring the key; daemons grant it on loopback and unix sockets only.
-
-        Raises:
-            NotFoundError: Nobody is active.
-            RpcError: The call failed.
-        """
-        request = pb.GetActiveProviderRequest(include_credential=include_credential)
-        answer = await self._call("GetActiveProvider", request)
-        credential = Credential(answer.credential.api_key) if answer.HasField("credential") else None
-        return ActiveProvider(Provider.from_proto(answer.provider), credential, Revision.from_proto(answer.revision))
-
-    async def list(self) -> list[Provider]:
-        """Asks the daemon for all providers, in order of their names.
-
-        Raises:
-            RpcError: The call failed.
-        """
-        providers: list[Provider] = []
-        request = pb.ListProvidersRequest()
-        while True:
-            page = await self._call("ListProviders", request)
-            providers += [Provider.from_proto(each) for each in page.providers]
-            if not page.next_page_token:
-                return providers
-            request.page_token = page.next_page_token
-
-    async def switch(
-        self, provider_name: str, *, reason: str = "", actor: str = "", expected_revision: Revision | None = None
-    ) -> SwitchResult:
-        """Makes a provider the active one. When this returns, `active` of a client that watches shows it.
-
-        Args:
-            provider_name: Which one.
-            reason: Why, for the audit history; at most 1,000 characters.
-            actor: Who, for the audit history; at most 255 characters.
-            expected_revision: Switch only if this is still the newest revision.
-
-        Raises:
-            NotFoundError: There is none of that name.
-            FailedPreconditionError: It is disabled.
-            AbortedError: `expected_revision` is not the newest any more.
-            RpcError: The call failed.
-        """
-        request = switch_request(provider_name, reason=reason, actor=actor, expected_revision=expected_revision)
-        result = SwitchResult.from_proto(await self._call("SwitchProvider", request))
-        await self._shown(result.active, result.revision)
-        return result
-
-    async def upsert(
-        self,
-        provider: Mapping[str, Any],
-        *,
-        update_mask: Sequence[str] | None = None,
-        api_key: str | None = None,
-        clear_api_key: bool = False,
-        expected_config_version: int | None = None,
-        validate_only: bool = False,
-        reason: str = "",
-        actor: str = "",
-    ) -> UpsertResult:
-        """Creates a provider, or changes one.
-
-        Args:
-            provider: The content by field name, in snake_case or camelCase; provider_name says which provider.
-            update_mask: The fields to take; ["*"] for all. None takes every field that is populated.
-            api_key: A new key.
-            clear_api_key: Whether to forget the stored key.
-            expected_config_version: Change only if this is still its version; 0 means it must not exist.
-            validate_only: Check everything and change nothing.
-            reason: Why, for the audit history; at most 1,000 characters.
-            actor: Who, for the audit history; at most 255 characters.
-
-        Raises:
-            InvalidArgumentError: A field is not acceptable; `violations` names each.
-            AbortedError: `expected_config_version` is not its version any more.
-            RpcError: The call failed.
-        """
-        request = upsert_request(
-            provider,
-            update_mask=update_mask,
-            api_key=api_key,
-            clear_api_key=clear_api_key,
-            expected_config_version=expected_config_version,
-            validate_only=validate_only,
-            reason=reason,
-            actor=actor,
-        )
-        result = UpsertResult.from_proto(await self._call("UpsertProvider", request))
-        if result.revision is not None and result.provider.is_active:
-            await self._shown(result.provider, result.revision)
-        return result
-
-    def _require_open(self) -> None:
-        if self._cache.closed is not None:
-            raise copy.copy(self._cache.closed)
-
     def _require_watch(self) -> None:
-        self._require_open()
+        self._connection.require_open()
         if not self.options.watch:
             raise self._cache.not_ready()
 
@@ -256,41 +133,3 @@ class Client(Reads):
         except TimeoutError:
             pass
         return cache.revision is not None and cache.closed is None
-
-    async def _shown(self, provider: Provider, revision: Revision) -> None:
-        """Waits until the watch shows a change made through this client, or for a bounded time."""
-        cache = self._cache
-        if not cache.live:
-            return
-
-        def shown() -> bool:
-            known = cache.revision is not None and cache.revision.reaches(revision)
-            return known or cache.provider == provider or not cache.live
-
-        try:
-            async with asyncio.timeout(_VISIBLE_WITHIN):
-                await self._announcer.until(shown)
-        except TimeoutError:
-            pass  # the change is made; the watch only tells later
-
-    def _stub(self) -> Any:
-        if self._channel is None:
-            fork.connecting(self._cache)
-            self._channel = open_channel(self.options.targets)
-        return provider_pb2_grpc.ProviderServiceStub(self._channel)
-
-    async def _call(self, method: str, request: Any) -> Any:
-        self._require_open()
-        try:
-            answer = await getattr(self._stub(), method)(request, timeout=self.options.timeout)
-        except grpc.aio.AioRpcError as refusal:
-            raise errors.from_rpc(refusal, self.options.where) from None
-        except asyncio.CancelledError:
-            # gRPC raises this for a call that the server cancelled or close() cut off, too.
-            if being_cancelled():
-                raise
-            self._require_open()
-            raise errors.RpcError("the call was cancelled by the other side", code=grpc.StatusCode.CANCELLED) from None
-        if answer is None:  # what gRPC makes of bytes that are no message
-            raise errors.InternalError("the daemon's answer cannot be decoded")
-        return answer

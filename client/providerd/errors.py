@@ -11,6 +11,7 @@ ProviderdError
     ├── NotFoundError
     ├── FailedPreconditionError
     ├── AbortedError               something changed since it was read: read again, then retry
+    ├── OutOfRangeError            no such revision: yet to come, or pruned
     ├── PermissionDeniedError
     ├── UnauthenticatedError
     ├── UnimplementedError
@@ -126,6 +127,12 @@ class AbortedError(RpcError):
     """The revision or version the caller expected is no longer the newest."""
 
     code = grpc.StatusCode.ABORTED
+
+
+class OutOfRangeError(RpcError):
+    """The revision is yet to come, or pruned from the history."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
 
 
 class PermissionDeniedError(RpcError):

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never
 
+from providerd.document import UNSET, from_struct, from_timestamp, plain
 from providerd.v1 import provider_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from google.protobuf.struct_pb2 import Struct, Value
-    from google.protobuf.timestamp_pb2 import Timestamp
-
-# The largest number up to which a JSON number (a double) holds every integer.
-MAX_SAFE_INTEGER = 2**53
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,28 +81,28 @@ class Provider:
             base_url=message.base_url,
             endpoint_path_template=message.endpoint_path_template,
             http_method=message.http_method or "POST",
-            additional_headers=_mapping(message.additional_headers),
-            request_builder_config=_mapping(message.request_builder_config),
-            response_extractor_config=_mapping(message.response_extractor_config),
+            additional_headers=_document(message, "additional_headers"),
+            request_builder_config=_document(message, "request_builder_config"),
+            response_extractor_config=_document(message, "response_extractor_config"),
             default_model=message.default_model,
             supported_models=tuple(message.supported_models),
-            model_capabilities=_mapping(message.model_capabilities),
+            model_capabilities=_document(message, "model_capabilities"),
             context_window_tokens=_optional(message, "context_window_tokens"),
             max_output_tokens_limit=_optional(message, "max_output_tokens_limit"),
             is_active=message.is_active,
             is_enabled=message.is_enabled or not message.HasField("is_enabled"),
             config_version=message.config_version,
-            create_time=_time(message.create_time) if message.HasField("create_time") else None,
-            update_time=_time(message.update_time) if message.HasField("update_time") else None,
+            create_time=from_timestamp(message.create_time) if message.HasField("create_time") else None,
+            update_time=from_timestamp(message.update_time) if message.HasField("update_time") else None,
             updated_by=message.updated_by,
             has_key=message.has_key,
             key_fingerprint=message.key_fingerprint,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values, in the shape that upsert() takes."""
-        values = {name: _plain(getattr(self, name)) for name in self.__slots__}
-        return {name: value for name, value in values.items() if value is not None}
+        """Returns the fields as plain JSON values, in the shape that upsert() takes. Unset ones are left out."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: plain(value) for name, value in values.items() if value is not None and value is not UNSET}
 
 
 class Credential:
@@ -146,6 +140,24 @@ class ActiveProvider:
     revision: Revision
 
 
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How fresh a daemon's picture of the database was when it answered.
+
+    Attributes:
+        age: Seconds since it last verified that the database is at the revision it answered from.
+        stale: Whether that is longer than it promises, as when it cannot reach the database.
+    """
+
+    age: float
+    stale: bool
+
+    @classmethod
+    def from_proto(cls, message: pb.SourceStatus) -> SourceStatus:
+        """Reads the message of the API."""
+        return cls(message.age.ToTimedelta().total_seconds(), message.stale)
+
+
 def check_usable(message: pb.Provider) -> None:
     """Makes sure that a provider can be called.
 
@@ -160,33 +172,9 @@ def check_usable(message: pb.Provider) -> None:
         raise ValueError(f"provider {message.provider_name!r} lacks {', '.join(missing)}")
 
 
-def _mapping(struct: Struct) -> Mapping[str, Any]:
-    return MappingProxyType({name: _value(value) for name, value in struct.fields.items()})
-
-
-def _value(value: Value) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return _mapping(value.struct_value)
-    if kind == "list_value":
-        return tuple(_value(item) for item in value.list_value.values)
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() and abs(number) <= MAX_SAFE_INTEGER else number
-    return None if kind in (None, "null_value") else getattr(value, kind)
+def _document(message: pb.Provider, name: str) -> Mapping[str, Any]:
+    return from_struct(getattr(message, name)) if message.HasField(name) else UNSET
 
 
 def _optional(message: pb.Provider, name: str) -> int | None:
     return getattr(message, name) if message.HasField(name) else None
-
-
-def _time(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(tzinfo=UTC)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, MappingProxyType):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -11,13 +11,16 @@ from providerd.errors import ClosedError
 from providerd.reads import Reads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from providerd.cache import State
     from providerd.changes import Change
+    from providerd.differences import RevisionDiff
+    from providerd.history import ConfigurationAt, HistoryAction, HistoryEntry
     from providerd.options import ClientKeywords
-    from providerd.provider import ActiveProvider, Provider, Revision
-    from providerd.requests import SwitchResult, UpsertResult
+    from providerd.provider import ActiveProvider, Provider, Revision, SourceStatus
+    from providerd.results import ApplyResult, DeleteResult, RollbackResult, SwitchResult, UpsertResult
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +87,11 @@ class Client(Reads):
         """Calls back in the background thread with each new state; see providerd.Client.on_state."""
         return self._client.on_state(callback)
 
+    @property
+    def source(self) -> SourceStatus | None:
+        """How fresh the last answer was; see providerd.Client.source."""
+        return self._client.source
+
     def get(self, provider_name: str) -> Provider:
         """Asks the daemon for one provider; see providerd.Client.get."""
         return self._run(self._client.get, provider_name)
@@ -97,11 +105,22 @@ class Client(Reads):
         return self._run(self._client.list)
 
     def switch(
-        self, provider_name: str, *, reason: str = "", actor: str = "", expected_revision: Revision | None = None
+        self,
+        provider_name: str,
+        *,
+        reason: str = "",
+        actor: str = "",
+        expected_revision: Revision | None = None,
+        validate_only: bool = False,
     ) -> SwitchResult:
         """Makes a provider the active one; see providerd.Client.switch."""
         return self._run(
-            self._client.switch, provider_name, reason=reason, actor=actor, expected_revision=expected_revision
+            self._client.switch,
+            provider_name,
+            reason=reason,
+            actor=actor,
+            expected_revision=expected_revision,
+            validate_only=validate_only,
         )
 
     def upsert(
@@ -129,6 +148,107 @@ class Client(Reads):
             actor=actor,
         )
 
+    def delete(
+        self,
+        provider_name: str,
+        *,
+        expected_config_version: int | None = None,
+        validate_only: bool = False,
+        reason: str = "",
+        actor: str = "",
+    ) -> DeleteResult:
+        """Deletes a provider and its key; see providerd.Client.delete."""
+        return self._run(
+            self._client.delete,
+            provider_name,
+            expected_config_version=expected_config_version,
+            validate_only=validate_only,
+            reason=reason,
+            actor=actor,
+        )
+
+    def rollback(
+        self,
+        provider_name: str,
+        revision_number: int,
+        *,
+        expected_config_version: int | None = None,
+        validate_only: bool = False,
+        reason: str = "",
+        actor: str = "",
+    ) -> RollbackResult:
+        """Brings a provider's content back to what it was; see providerd.Client.rollback."""
+        return self._run(
+            self._client.rollback,
+            provider_name,
+            revision_number,
+            expected_config_version=expected_config_version,
+            validate_only=validate_only,
+            reason=reason,
+            actor=actor,
+        )
+
+    def apply(
+        self,
+        providers: Sequence[Mapping[str, Any]],
+        *,
+        active: str | None = None,
+        delete_missing: bool = False,
+        expected_revision: Revision | None = None,
+        validate_only: bool = False,
+        reason: str = "",
+        actor: str = "",
+    ) -> ApplyResult:
+        """Brings all providers to a stated configuration; see providerd.Client.apply."""
+        return self._run(
+            self._client.apply,
+            providers,
+            active=active,
+            delete_missing=delete_missing,
+            expected_revision=expected_revision,
+            validate_only=validate_only,
+            reason=reason,
+            actor=actor,
+        )
+
+    def history(
+        self,
+        *,
+        provider_name: str = "",
+        action: HistoryAction | None = None,
+        actor: str = "",
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        first_revision: int = 0,
+        last_revision: int = 0,
+        limit: int | None = None,
+    ) -> Iterator[HistoryEntry]:
+        """Returns a blocking iterator over the audit history, newest first; see providerd.Client.history."""
+        entries = self._client.history(
+            provider_name=provider_name,
+            action=action,
+            actor=actor,
+            start_time=start_time,
+            end_time=end_time,
+            first_revision=first_revision,
+            last_revision=last_revision,
+            limit=limit,
+        )
+
+        def iterate() -> Iterator[HistoryEntry]:
+            while (entry := self._run(_next, entries)) is not None:
+                yield entry
+
+        return iterate()
+
+    def revision_at(self, number: int = 0) -> ConfigurationAt:
+        """Asks for the whole configuration as of a revision; see providerd.Client.revision_at."""
+        return self._run(self._client.revision_at, number)
+
+    def diff(self, from_revision: int, to_revision: int = 0, provider_name: str = "") -> RevisionDiff:
+        """Asks what is different between two revisions; see providerd.Client.diff."""
+        return self._run(self._client.diff, from_revision, to_revision, provider_name)
+
     def _run(self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._cache.closed is not None:
             raise self._cache.not_ready()
@@ -141,3 +261,8 @@ class Client(Reads):
 async def _soon(call: Callable[[], T]) -> T:
     """Calls a plain function that belongs into the event loop."""
     return call()
+
+
+async def _next(iterator: AsyncIterator[T]) -> T | None:
+    """Returns the next item, or None when there is none."""
+    return await anext(iterator, None)

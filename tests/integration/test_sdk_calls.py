@@ -165,7 +165,7 @@ async def test_a_switch_to_what_is_active_waits_for_nothing(
         return pb.SwitchProviderResponse(active=provider("groq"), revision=revision(9))
 
     server.answers["SwitchProvider"] = answer
-    monkeypatch.setattr("providerd.client._VISIBLE_WITHIN", 1000)
+    monkeypatch.setattr("providerd.calls._VISIBLE_WITHIN", 1000)
     async with started(server) as (client, _), asyncio.timeout(20):
         assert not (await client.switch("groq")).switched
 

@@ -1,16 +1,20 @@
 """The public surface is a reviewed list, and importing it stays light."""
 
+import inspect
 import subprocess
 import sys
+
+import pytest
 
 import providerd
 import providerd.sync
 
 SURFACE = """
-AbortedError ActiveProvider Cause Change Changes Client ClientOptions ClosedError Credential
-CredentialUnavailableError DeadlineExceededError FailedPreconditionError FieldViolation InternalError
-InvalidArgumentError NoActiveProviderError NotFoundError NotReadyError PermissionDeniedError Provider ProviderdError
-ResourceExhaustedError Revision RpcError StaleError State SwitchResult SwitchWarning UnauthenticatedError
+ABSENT AbortedError ActiveProvider ApplyResult Cause Change Changes Client ClientOptions ClosedError ConfigurationAt
+Credential CredentialUnavailableError DeadlineExceededError DeleteResult DiffKind FailedPreconditionError FieldChange
+FieldViolation HistoryAction HistoryEntry InternalError InvalidArgumentError NoActiveProviderError NotFoundError
+NotReadyError OutOfRangeError PermissionDeniedError Provider ProviderDiff ProviderdError ResourceExhaustedError Revision
+RevisionDiff RollbackResult RpcError SourceStatus StaleError State SwitchResult SwitchWarning UnauthenticatedError
 UnavailableError UnimplementedError UpsertResult __version__
 """
 
@@ -27,9 +31,19 @@ def test_both_clients_offer_the_same() -> None:
     assert surface(providerd.Client) == surface(providerd.sync.Client)
 
 
+@pytest.mark.parametrize("name", [name for name in dir(providerd.Client) if not name.startswith("_")])
+def test_both_clients_take_the_same_arguments(name: str) -> None:
+    twins = [getattr(kind, name) for kind in (providerd.Client, providerd.sync.Client)]
+    if inspect.isfunction(twins[0]):
+        one, other = (inspect.signature(twin).parameters for twin in twins)
+        assert list(one.values()) == list(other.values())
+    else:
+        assert all(isinstance(twin, property) for twin in twins)
+
+
 def test_every_error_descends_from_one() -> None:
     errors = [getattr(providerd, name) for name in providerd.__all__ if name.endswith("Error")]
-    assert len(errors) == 18
+    assert len(errors) == 19
     assert all(issubclass(error, providerd.ProviderdError) for error in errors)
 
 

@@ -84,6 +84,16 @@ def test_its_dict_is_json_and_goes_back_through_upsert() -> None:
     assert json_format.MessageToDict(message, preserving_proto_field_name=True)["supported_models"] == ["a", "b"]
 
 
+def test_an_unset_document_is_told_from_an_empty_one() -> None:
+    message = provider()
+    message.model_capabilities.SetInParent()
+    value = Provider.from_proto(message)
+    assert value.additional_headers == value.model_capabilities == {}
+    plain = value.to_dict()
+    assert "additional_headers" not in plain
+    assert plain["model_capabilities"] == {}
+
+
 def test_a_credential_shows_its_key_to_nobody_who_does_not_ask() -> None:
     credential = Credential(KEY)
     whole = ActiveProvider(rich(), credential, Revision("store", 1))
