@@ -11,14 +11,23 @@ from providerd_server.embedded import EmbeddedPostgres
 from tests.conftest import Psql
 from tests.daemon import PROVIDERD, DaemonProcess, clean_environment, running_daemon
 
-# What the schema asks of the documents of a provider, and nothing more.
+# What a provider must have, and nothing more.
 MINIMAL: dict[str, Any] = {
     "display_name": "Minimal",
     "base_url": "https://llm.example",
     "endpoint_path_template": "/v1",
     "default_model": "small",
-    "request_builder_config": {"version": "1.0", "payload_structure": {"model": {}, "messages": {}}},
-    "response_extractor_config": {"version": "1.0", "extraction_rules": {"text_content": {}, "usage_stats": {}}},
+    "request_builder_config": {
+        "version": "1.0",
+        "payload_structure": {
+            "model": {"source": "param:model_name"},
+            "messages": {"source": "param:messages"},
+        },
+    },
+    "response_extractor_config": {
+        "version": "1.0",
+        "extraction_rules": {"text_content": {"paths": ["text"]}, "usage_stats": {"paths": ["usage"]}},
+    },
 }
 
 _numbers = itertools.count(1)

@@ -135,7 +135,7 @@ def test_upsert_takes_a_file_in_camel_case(cli: Cli, tmp_path_factory: pytest.Te
 
 
 def test_upsert_keeps_what_it_does_not_name_and_clears_what_the_mask_names(cli: Cli) -> None:
-    cli.create("masked", description="old", supported_models=["a"])
+    cli.create("masked", description="old", supported_models=["small"])
     change = json.dumps({"provider_name": "masked", "display_name": "New"})
     cli.json("upsert", "-f", "-", stdin=change)
     assert cli.json("show", "masked")["description"] == "old"

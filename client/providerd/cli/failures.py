@@ -32,7 +32,7 @@ Exit codes:
   0  done
   1  something unexpected failed
   2  wrong usage
-  3  not found: no such provider, no active provider, no key
+  3  not found: no such provider or revision, no active provider, no key
   4  refused: the state of things forbids it
   5  invalid: the fields at fault are listed
   6  conflict: it changed since you looked
@@ -42,6 +42,7 @@ Exit codes:
 
 _BY_STATUS = {
     StatusCode.NOT_FOUND: ExitCode.NOT_FOUND,
+    StatusCode.OUT_OF_RANGE: ExitCode.NOT_FOUND,
     StatusCode.FAILED_PRECONDITION: ExitCode.REFUSED,
     StatusCode.INVALID_ARGUMENT: ExitCode.INVALID,
     StatusCode.ABORTED: ExitCode.CONFLICT,

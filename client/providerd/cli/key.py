@@ -7,7 +7,14 @@ import sys
 import click
 
 from providerd.cli.failures import ExitCode, Failure
-from providerd.cli.options import change_options, connection_options, example, json_option, name_argument
+from providerd.cli.options import (
+    change_options,
+    connection_options,
+    dry_run_option,
+    example,
+    json_option,
+    name_argument,
+)
 from providerd.cli.session import Session, pass_session
 from providerd.cli.writing import print_outcome
 
@@ -18,12 +25,21 @@ from providerd.cli.writing import print_outcome
 @name_argument
 @click.argument("surplus", nargs=-1, metavar="")
 @click.option("--clear", is_flag=True, help="Forget the stored key instead.")
+@dry_run_option
 @change_options
 @json_option
 @connection_options
 @pass_session
 def set_key(
-    session: Session, *, name: str, surplus: tuple[str, ...], clear: bool, reason: str, actor: str, as_json: bool
+    session: Session,
+    *,
+    name: str,
+    surplus: tuple[str, ...],
+    clear: bool,
+    dry_run: bool,
+    reason: str,
+    actor: str,
+    as_json: bool,
 ) -> None:
     """Store the API key of a provider.
 
@@ -38,10 +54,18 @@ def set_key(
     key = None if clear else _read_key(name)
     result = session.call(
         lambda client: client.upsert(
-            {"provider_name": name}, api_key=key, clear_api_key=clear, reason=reason, actor=actor
+            {"provider_name": name},
+            api_key=key,
+            clear_api_key=clear,
+            validate_only=dry_run,
+            reason=reason,
+            actor=actor,
         )
     )
-    done = "cleared the key of" if clear else "stored the key of"
+    if dry_run:
+        done = "would clear the key of" if clear else "would store the key of"
+    else:
+        done = "cleared the key of" if clear else "stored the key of"
     print_outcome(result, done if result.changed else "unchanged:", as_json=as_json)
 
 

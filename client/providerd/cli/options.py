@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from providerd.cli.failures import ExitCode, Failure
 from providerd.cli.session import Session
 
 if TYPE_CHECKING:
@@ -52,9 +54,57 @@ def change_options(command: F) -> F:
     return click.option("--reason", metavar="TEXT", default="", help="Why, for the history.")(command)
 
 
+def dry_run_option(command: F) -> F:
+    """Adds --dry-run."""
+    return click.option("--dry-run", is_flag=True, help="Check everything, say what would happen, change nothing.")(
+        command
+    )
+
+
+def yes_option(command: F) -> F:
+    """Adds --yes."""
+    return click.option("--yes", is_flag=True, help="Do not ask, as scripts need it.")(command)
+
+
+def expected_config_version_option(command: F) -> F:
+    """Adds --expected-config-version."""
+    return click.option(
+        "--expected-config-version",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Only if this is still its config_version; 0: only if it does not exist.",
+    )(command)
+
+
 def name_argument(command: F) -> F:
     """Adds the name of a provider, which the shell can complete."""
     return click.argument("name", shell_complete=_names)(command)
+
+
+def optional_name_argument(command: F) -> F:
+    """Adds the name of a provider that may be left out."""
+    return click.argument("name", required=False, shell_complete=_names)(command)
+
+
+def at_option(command: F) -> F:
+    """Adds --at, which looks at the past."""
+    return click.option("--at", type=click.IntRange(min=1), metavar="REVISION", help="As it was at this revision.")(
+        command
+    )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks before something that is hard to undo.
+
+    Raises:
+        Failure: There is nobody to ask.
+        click.Abort: The answer was not yes.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure(f"{question} There is no terminal to ask at: --yes answers in advance", ExitCode.USAGE)
+    click.confirm(question, abort=True, err=True)
 
 
 def example(*lines: str) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
+    from rich.text import Text
 
     from providerd.provider import Provider, Revision
 
@@ -54,6 +55,21 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     _print(table)
 
 
+def print_lines(lines: Iterable[Text], *, err: bool = False) -> None:
+    """Prints lines of text, on standard error where asked."""
+    from rich.console import Group
+
+    _print(Group(*lines), err=err)
+
+
+def columns(*, err: bool = False) -> int | None:
+    """Returns the width of the terminal, or None when the output goes elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=err)
+    return console.width if console.is_terminal else None
+
+
 def printable(text: str) -> str:
     """Returns the text with control characters escaped: names and messages come from elsewhere."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
@@ -69,9 +85,9 @@ def state(provider: Provider) -> str:
 def provider_json(provider: Provider) -> dict[str, Any]:
     """Returns the fields of a provider in the order of the API, the documents among them sorted by key.
 
-    Fields without a value are left out, empty documents among them: upserting the result changes nothing.
+    Unset fields are left out: upserting the result changes nothing.
     """
-    return {name: _sorted(value) for name, value in provider.to_dict().items() if value != {}}
+    return {name: sorted_json(value) for name, value in provider.to_dict().items()}
 
 
 def revision_json(revision: Revision | None) -> dict[str, Any] | None:
@@ -79,11 +95,11 @@ def revision_json(revision: Revision | None) -> dict[str, Any] | None:
     return None if revision is None else {"store_id": revision.store_id, "number": revision.number}
 
 
-def _sorted(value: Any) -> Any:
+def sorted_json(value: Any) -> Any:
     """Returns JSON with sorted keys: they arrive in an order that is another each time."""
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+        return {key: sorted_json(value[key]) for key in sorted(value)}
+    return [sorted_json(item) for item in value] if isinstance(value, list) else value
 
 
 def _cell(value: str) -> RenderableType:
@@ -92,13 +108,13 @@ def _cell(value: str) -> RenderableType:
     return Text(printable(value), style=_STYLES.get(value, ""))
 
 
-def _print(renderable: RenderableType) -> None:
+def _print(renderable: RenderableType, *, err: bool = False) -> None:
     from rich.console import Console
 
-    console = Console()
+    console = Console(stderr=err)
     if not console.is_terminal:
-        console = Console(width=_UNBOUNDED)
+        console = Console(stderr=err, width=_UNBOUNDED)
     with console.capture() as capture:
         console.print(renderable)
     # Through click, which flushes and so notices at once when nobody reads any more.
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), color=console.is_terminal)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()), err=err, color=console.is_terminal)

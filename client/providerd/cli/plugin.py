@@ -17,6 +17,8 @@ GROUP = "providerd.commands"
 _SHORT_HELP = {
     "serve": "Run the daemon.",
     "migrate": "Bring the database's schema up to date.",
+    "psql": "Open psql on the embedded database.",
+    "import.admin-settings": "Bring the key in config/admin_settings.json into the database.",
 }
 
 
@@ -24,7 +26,7 @@ class Plugin(click.Command):
     """Stands for a command of another package, which is imported only when it is called."""
 
     def __init__(self, entry_point: EntryPoint) -> None:
-        super().__init__(entry_point.name, short_help=_SHORT_HELP.get(entry_point.name, ""))
+        super().__init__(entry_point.name.rpartition(".")[2], short_help=_SHORT_HELP.get(entry_point.name, ""))
         self._entry_point = entry_point
 
     def make_context(
@@ -41,13 +43,19 @@ class Plugin(click.Command):
         return command
 
     def _hint(self, missing: ModuleNotFoundError) -> str:
+        command = self._entry_point.name.replace(".", " ")
         if self._entry_point.module.startswith("providerd_server"):
-            return f"the command `{self.name}` needs the server extra: pip install 'providerd[server,embedded]'"
-        return f"the command `{self.name}` needs a module that is not installed: {missing.name}"
+            return f"the command `{command}` needs the server extra: pip install 'providerd[server,embedded]'"
+        return f"the command `{command}` needs a module that is not installed: {missing.name}"
 
 
-def plugins() -> dict[str, Plugin]:
-    """Returns the installed commands of other packages, by name."""
+def plugins(group: str = "") -> dict[str, Plugin]:
+    """Returns the installed commands of other packages, by name.
+
+    Args:
+        group: The command whose subcommands to return: those of "import" are named "import.…" there.
+    """
     from importlib.metadata import entry_points
 
-    return {each.name: Plugin(each) for each in sorted(entry_points(group=GROUP))}
+    found = ((each.name.rpartition("."), each) for each in sorted(entry_points(group=GROUP)))
+    return {name: Plugin(each) for (before, _, name), each in found if before == group}

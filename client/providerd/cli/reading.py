@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from providerd.cli import output
-from providerd.cli.failures import ExitCode, Failure
-from providerd.cli.options import connection_options, example, json_option, name_argument
+from providerd.cli.failures import ExitCode, Failure, warn
+from providerd.cli.options import at_option, connection_options, example, json_option, name_argument
 from providerd.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from providerd.provider import ActiveProvider, Provider
+    from collections.abc import Awaitable, Callable
+
+    from providerd.client import Client
+    from providerd.provider import ActiveProvider, Provider, SourceStatus
+
+T = TypeVar("T")
 
 _DOCUMENTS = ("model_capabilities", "request_builder_config", "response_extractor_config")
 
@@ -25,7 +30,7 @@ _DOCUMENTS = ("model_capabilities", "request_builder_config", "response_extracto
 @pass_session
 def get(session: Session, *, credential: bool, as_json: bool) -> None:
     """Show the active provider."""
-    active = session.call(lambda client: client.get_active(include_credential=credential))
+    active = _read(session, lambda client: client.get_active(include_credential=credential))
     provider = active.provider
     if credential and active.credential is None:
         name = provider.provider_name
@@ -48,12 +53,16 @@ def get(session: Session, *, credential: bool, as_json: bool) -> None:
 
 
 @click.command("list", epilog=example("providerd list", "providerd list --json | jq -r '.[].provider_name'"))
+@at_option
 @json_option
 @connection_options
 @pass_session
-def list_(session: Session, *, as_json: bool) -> None:
+def list_(session: Session, *, at: int | None, as_json: bool) -> None:
     """List all providers."""
-    providers = session.call(lambda client: client.list())
+    if at is None:
+        providers = _read(session, lambda client: client.list())
+    else:
+        providers = list(session.call(lambda client: client.revision_at(at)).providers)
     if as_json:
         output.print_json([output.provider_json(provider) for provider in providers])
         return
@@ -66,17 +75,20 @@ def list_(session: Session, *, as_json: bool) -> None:
     )
 
 
-@click.command(epilog=example("providerd show groq", "providerd show groq --json > groq.json"))
+@click.command(
+    epilog=example("providerd show groq", "providerd show groq --json > groq.json", "providerd show groq --at 7")
+)
 @name_argument
+@at_option
 @json_option
 @connection_options
 @pass_session
-def show(session: Session, *, name: str, as_json: bool) -> None:
+def show(session: Session, *, name: str, at: int | None, as_json: bool) -> None:
     """Show everything about one provider but its key.
 
     With --json it prints what `providerd upsert -f` takes.
     """
-    provider = session.call(lambda client: client.get(name))
+    provider = _read(session, lambda client: client.get(name)) if at is None else _then(session, name, at)
     fields = output.provider_json(provider)
     if as_json:
         output.print_json(fields)
@@ -85,6 +97,26 @@ def show(session: Session, *, name: str, as_json: bool) -> None:
     for document in _DOCUMENTS:
         if document in fields:
             click.echo(f"\n{document}\n{json.dumps(fields[document], indent=2)}")
+
+
+def _read(session: Session, ask: Callable[[Client], Awaitable[T]]) -> T:
+    """Returns an answer that the daemon gives from memory; warns when it says that it may be out of date."""
+
+    async def both(client: Client) -> tuple[T, SourceStatus | None]:
+        return await ask(client), client.source
+
+    answer, source = session.call(both)
+    if source is not None and source.stale:
+        warn(f"from memory, because the daemon last reached its database {source.age:.0f} s ago", "STALE")
+    return answer
+
+
+def _then(session: Session, name: str, number: int) -> Provider:
+    """Returns a provider as it was at a revision."""
+    for provider in session.call(lambda client: client.revision_at(number)).providers:
+        if provider.provider_name == name:
+            return provider
+    raise Failure(f"there was no provider {name!r} at revision {number} [PROVIDER_NOT_FOUND]", ExitCode.NOT_FOUND)
 
 
 def _active_json(active: ActiveProvider) -> dict[str, Any]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from providerd.cli import output
+from providerd.cli.differences import changes_json, print_changes
 from providerd.cli.failures import ExitCode, Failure, warn
-from providerd.cli.options import change_options, connection_options, example, json_option, name_argument
+from providerd.cli.files import parse_json, read_text, refuse_keys
+from providerd.cli.options import (
+    change_options,
+    connection_options,
+    dry_run_option,
+    example,
+    expected_config_version_option,
+    json_option,
+    name_argument,
+)
 from providerd.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from providerd.client import Client
     from providerd.provider import Revision
-    from providerd.requests import SwitchResult, UpsertResult
-
-_KEY_FIELDS = frozenset({"api_key", "apiKey", "new_api_key", "newApiKey", "credential"})
+    from providerd.results import RollbackResult, SwitchResult, UpsertResult
 
 
 @click.command(
@@ -30,18 +37,26 @@ _KEY_FIELDS = frozenset({"api_key", "apiKey", "new_api_key", "newApiKey", "crede
     metavar="N",
     help="Only if this is still the newest revision, as `providerd get` showed it.",
 )
+@dry_run_option
 @change_options
 @json_option
 @connection_options
 @pass_session
 def switch(
-    session: Session, *, name: str, expected_revision: int | None, reason: str, actor: str, as_json: bool
+    session: Session,
+    *,
+    name: str,
+    expected_revision: int | None,
+    dry_run: bool,
+    reason: str,
+    actor: str,
+    as_json: bool,
 ) -> None:
     """Make a provider the active one."""
 
     async def ask(client: Client) -> SwitchResult:
         expected = None if expected_revision is None else await _revision(client, expected_revision, session.timeout)
-        return await client.switch(name, reason=reason, actor=actor, expected_revision=expected)
+        return await client.switch(name, reason=reason, actor=actor, expected_revision=expected, validate_only=dry_run)
 
     # Only a watch tells which store numbers the revisions, also while no provider is active.
     result = session.call(ask, watch=expected_revision is not None)
@@ -58,11 +73,12 @@ def switch(
             }
         )
     elif result.switched:
+        done = "would switch" if dry_run else "switched"
         origin = f" from {result.previous.provider_name}" if result.previous else ""
-        model, number = result.active.default_model, result.revision.number
-        click.echo(f"switched{origin} to {name}, model {output.printable(model)}, revision {number}")
+        model = output.printable(result.active.default_model)
+        click.echo(f"{done}{origin} to {name}, model {model}{_revision_text(result.revision)}")
     else:
-        click.echo(f"{name} is active already, revision {result.revision.number}")
+        click.echo(f"{name} is active already{_revision_text(result.revision)}")
 
 
 @click.command(epilog=example("providerd show groq --json | jq '.default_model = \"x\"' | providerd upsert -f -"))
@@ -74,13 +90,9 @@ def switch(
     help="The provider as a JSON object, in snake_case or camelCase; - reads standard input.",
 )
 @click.option("--update-mask", metavar="FIELD[,FIELD]", help="Take only these fields; '*' takes all.")
-@click.option(
-    "--expected-config-version",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Only if this is still its config_version; 0: only if it does not exist.",
-)
-@click.option("--validate-only", is_flag=True, help="Check everything, change nothing.")
+@expected_config_version_option
+@dry_run_option
+@click.option("--validate-only", "dry_run", is_flag=True, help="The same as --dry-run.")
 @change_options
 @json_option
 @connection_options
@@ -91,7 +103,7 @@ def upsert(
     file: IO[str],
     update_mask: str | None,
     expected_config_version: int | None,
-    validate_only: bool,
+    dry_run: bool,
     reason: str,
     actor: str,
     as_json: bool,
@@ -108,13 +120,13 @@ def upsert(
             provider,
             update_mask=mask,
             expected_config_version=expected_config_version,
-            validate_only=validate_only,
+            validate_only=dry_run,
             reason=reason,
             actor=actor,
         )
     )
     verb = "create" if result.created else "change"
-    if validate_only:
+    if dry_run:
         done, same = f"valid: would {verb}", "valid: would not change"
     else:
         done, same = f"{verb}d", "unchanged:"
@@ -123,42 +135,52 @@ def upsert(
 
 @click.command(epilog=example("providerd enable openai"))
 @name_argument
+@dry_run_option
 @change_options
 @json_option
 @connection_options
 @pass_session
-def enable(session: Session, *, name: str, reason: str, actor: str, as_json: bool) -> None:
+def enable(session: Session, *, name: str, dry_run: bool, reason: str, actor: str, as_json: bool) -> None:
     """Allow switching to a provider."""
-    result = _set_enabled(session, name, enabled=True, reason=reason, actor=actor)
-    print_outcome(result, "enabled" if result.changed else "enabled already:", as_json=as_json)
+    result = _set_enabled(session, name, enabled=True, dry_run=dry_run, reason=reason, actor=actor)
+    done = "would enable" if dry_run else "enabled"
+    print_outcome(result, done if result.changed else "enabled already:", as_json=as_json)
 
 
 @click.command(epilog=example('providerd disable openai --reason "contract ended"'))
 @name_argument
+@dry_run_option
 @change_options
 @json_option
 @connection_options
 @pass_session
-def disable(session: Session, *, name: str, reason: str, actor: str, as_json: bool) -> None:
+def disable(session: Session, *, name: str, dry_run: bool, reason: str, actor: str, as_json: bool) -> None:
     """Forbid switching to a provider. The active one cannot be disabled."""
-    result = _set_enabled(session, name, enabled=False, reason=reason, actor=actor)
-    print_outcome(result, "disabled" if result.changed else "disabled already:", as_json=as_json)
+    result = _set_enabled(session, name, enabled=False, dry_run=dry_run, reason=reason, actor=actor)
+    done = "would disable" if dry_run else "disabled"
+    print_outcome(result, done if result.changed else "disabled already:", as_json=as_json)
 
 
-def print_outcome(result: UpsertResult, done: str, *, as_json: bool) -> None:
-    """Prints what a change of a provider's content came to; `done` goes before its name."""
+def print_outcome(result: UpsertResult | RollbackResult, done: str, *, as_json: bool) -> None:
+    """Prints what a change of a provider's content came to; `done` goes before its name.
+
+    Where it was only tried, the fields that would change follow.
+    """
     if as_json:
         output.print_json(
             {
                 "provider": output.provider_json(result.provider),
                 "created": result.created,
                 "changed": result.changed,
+                "changes": changes_json(result.changes),
                 "revision": output.revision_json(result.revision),
             }
         )
         return
-    line = f"{done} {result.provider.provider_name}, config version {result.provider.config_version}"
-    click.echo(f"{line}, revision {result.revision.number}" if result.revision else line)
+    version = result.provider.config_version
+    click.echo(f"{done} {result.provider.provider_name}, config version {version}{_revision_text(result.revision)}")
+    if result.revision is None and result.changes:
+        print_changes(result.changes)
 
 
 async def _revision(client: Client, number: int, timeout: float) -> Revision:
@@ -170,29 +192,25 @@ async def _revision(client: Client, number: int, timeout: float) -> Revision:
     return Revision(client.revision.store_id if client.revision else "", number)
 
 
-def _set_enabled(session: Session, name: str, *, enabled: bool, reason: str, actor: str) -> UpsertResult:
+def _revision_text(revision: Revision | None) -> str:
+    return "" if revision is None else f", revision {revision.number}"
+
+
+def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool, reason: str, actor: str) -> UpsertResult:
     async def ask(client: Client) -> UpsertResult:
         # An upsert would take an unknown name for a new provider, and complain about its missing fields.
         await client.get(name)
         content = {"provider_name": name, "is_enabled": enabled}
-        return await client.upsert(content, update_mask=["is_enabled"], reason=reason, actor=actor)
+        return await client.upsert(
+            content, update_mask=["is_enabled"], validate_only=dry_run, reason=reason, actor=actor
+        )
 
     return session.call(ask)
 
 
 def _provider(file: IO[str]) -> dict[str, Any]:
-    try:
-        content = json.load(file)
-    except (ValueError, RecursionError) as error:
-        # Not the text itself: it may hold what should not be on a screen.
-        where = f" in line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
-        raise Failure(f"{file.name} is not JSON{where}", ExitCode.INVALID) from None
+    content = parse_json(read_text(file), file.name)
     if not isinstance(content, dict):
         raise Failure(f"{file.name} must hold one JSON object, the provider", ExitCode.INVALID)
-    if keys := sorted(_KEY_FIELDS & content.keys()):
-        raise Failure(
-            f"{file.name} holds {', '.join(keys)}, but keys do not belong in files: remove it, "
-            "and set the key with `providerd set-key`",
-            ExitCode.INVALID,
-        )
+    refuse_keys(content, file.name)
     return content
