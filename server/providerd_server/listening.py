@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 
 import grpc
@@ -48,11 +49,12 @@ def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
     taken = []
     for address in addresses:
         try:
+            _try(address)
             port = server.add_insecure_port(address)
-        except RuntimeError:
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be bound"
             raise ConfigurationError(
-                f"cannot listen on {address}: it is in use, unknown, or not an address of this machine;"
-                " stop what holds it, or set PROVIDERD_LISTEN"
+                f"cannot listen on {address}: {reason}; stop what holds it, or set PROVIDERD_LISTEN"
             ) from None
         taken.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")
         if not _is_loopback(address):
@@ -61,6 +63,17 @@ def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
                 address=address,
             )
     return taken
+
+
+def _try(address: str) -> None:
+    """Raises OSError when a TCP address cannot be taken: gRPC would only print why, past our log."""
+    if address.startswith("unix:"):
+        return
+    host, _, port = address.rpartition(":")
+    for family, kind, protocol, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
 
 
 def _is_loopback(address: str) -> bool:

@@ -70,7 +70,7 @@ def test_a_second_daemon_on_the_same_port_refuses_to_start(database: str) -> Non
     with running_daemon(database) as daemon:
         second = providerd("serve", "--listen", daemon.address, SUPABASE_DB_URL=database)
         assert second.returncode != 0
-        assert f"error: cannot listen on {daemon.address}" in second.stderr
+        assert f"error: cannot listen on {daemon.address}: Address already in use" in second.stderr
         # Nothing but warnings of ours before it: gRPC's own lines would only repeat it.
         assert all(line.startswith(("{", "error: ")) for line in second.stderr.splitlines())
         assert daemon.running
@@ -105,6 +105,10 @@ def test_print_config_shows_every_setting_with_its_source_and_no_secret(tmp_path
         ({"PROVIDERD_LISTEN": "nonsense"}, "PROVIDERD_LISTEN: must be host:port"),
         ({"SUPABASE_DB_URL": "mysql://canary@h/d"}, "SUPABASE_DB_URL must start with postgresql://"),
         ({"PROVIDERD_DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
+        (
+            {"PROVIDERD_LISTEN": "nohost.invalid:1", "SUPABASE_DB_URL": "postgresql://h/d", "DB_ENCRYPTION_KEY": "k"},
+            "cannot listen on nohost.invalid:1",
+        ),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(env: dict[str, str], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.util import find_spec
 
@@ -13,8 +12,6 @@ def main() -> int:
     if missing:
         sys.stderr.write(f"error: the program needs {' and '.join(missing)}: pip install 'providerd[cli]'\n")
         return 2
-    # gRPC reads this when it is imported; its own lines would stand beside ours, which say the same.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from providerd.cli.program import run
 
     return run()
