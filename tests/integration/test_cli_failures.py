@@ -22,7 +22,7 @@ from tests.integration.scripted_server import scripted_server
 
 # What the distribution installs without extras, and what its extra `cli` adds.
 THIN = ("grpc", "google", "typing_extensions.py")
-CLI = ("click", "rich", "pygments", "markdown_it", "mdurl")
+CLI = ("click", "yaml", "_yaml", "rich", "pygments", "markdown_it", "mdurl")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
 def test_without_the_cli_extra_one_line_says_how_to_get_it(tmp_path: Path) -> None:
     done = _run_with_only(tmp_path, THIN, "get")
     assert done.returncode == 2
-    assert done.stderr == "error: the program needs click and rich: pip install 'providerd[cli]'\n"
+    assert done.stderr == "error: the program needs click, rich, pyyaml: pip install 'providerd[cli]'\n"
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])

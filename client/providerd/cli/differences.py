@@ -10,7 +10,7 @@ from providerd.differences import ABSENT, DiffKind
 from providerd.document import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence, Set
 
     from rich.text import Text
 
@@ -24,8 +24,14 @@ _SHORTEST = 16
 
 
 def print_diffs(diffs: Iterable[ProviderDiff], *, err: bool = False) -> None:
-    """Prints differences between configurations; a switch of the active provider gets a line of its own."""
-    output.print_lines(_diff_lines(list(diffs), _room(err)), err=err)
+    """Prints all differences between two configurations; which provider is active gets a line of its own."""
+    found, room = list(diffs), _room(err)
+    output.print_lines([*_diff_lines(found, room, besides={"is_active"}), *_switch_lines(found)], err=err)
+
+
+def print_diff(diff: ProviderDiff, *, err: bool = False) -> None:
+    """Prints the difference of one provider."""
+    output.print_lines(_diff_lines([diff], _room(err)), err=err)
 
 
 def print_changes(changes: Iterable[FieldChange]) -> None:
@@ -53,14 +59,18 @@ def changes_json(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
     ]
 
 
-def _diff_lines(diffs: list[ProviderDiff], room: int | None) -> Iterator[Text]:
+def _diff_lines(diffs: Iterable[ProviderDiff], room: int | None, besides: Set[str] = frozenset()) -> Iterator[Text]:
     for diff in diffs:
-        changes = [change for change in diff.changes if change.field != "is_active"]
+        hidden = besides if diff.kind is DiffKind.CHANGED else {*besides, "provider_name"}
+        changes = [change for change in diff.changes if change.field not in hidden]
         if changes or diff.kind is not DiffKind.CHANGED:
             yield _line(_SIGNS[diff.kind], diff.provider_name)
         # Of one that is gone the name says it all.
         if diff.kind is not DiffKind.REMOVED:
             yield from _change_lines(changes, room)
+
+
+def _switch_lines(diffs: Sequence[ProviderDiff]) -> Iterator[Text]:
     before = [diff.provider_name for diff in diffs if _has(diff, "old")]
     after = [diff.provider_name for diff in diffs if _has(diff, "new")]
     if before or after:

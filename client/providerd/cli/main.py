@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+_NEEDED = {"click": "click", "rich": "rich", "yaml": "pyyaml"}
+
 
 def main() -> int:
     """Runs the command that the command line names and returns the exit code of the process."""
-    missing = [name for name in ("click", "rich") if find_spec(name) is None]
+    missing = [name for module, name in _NEEDED.items() if find_spec(module) is None]
     if missing:
-        sys.stderr.write(f"error: the program needs {' and '.join(missing)}: pip install 'providerd[cli]'\n")
+        sys.stderr.write(f"error: the program needs {', '.join(missing)}: pip install 'providerd[cli]'\n")
         return 2
     from providerd.cli.program import run
 

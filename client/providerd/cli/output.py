@@ -75,6 +75,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def full_name(provider: Provider) -> str:
+    """Returns both names of a provider: the one for programs and the one for people."""
+    return f"{provider.provider_name} ({provider.display_name})"
+
+
 def state(provider: Provider) -> str:
     """Returns whether a provider is active, enabled or disabled."""
     if provider.is_active:

@@ -8,18 +8,24 @@ import click
 
 from providerd._version import __version__
 from providerd.cli.completion import VARIABLE, completion
+from providerd.cli.exporting import export
 from providerd.cli.failures import EXIT_CODES, ExitCode, report
+from providerd.cli.history import diff, history
+from providerd.cli.importing import import_
 from providerd.cli.key import set_key
 from providerd.cli.options import connection_options
 from providerd.cli.plugin import Plugin, plugins
 from providerd.cli.reading import get, list_, show
 from providerd.cli.session import Session, pass_session
 from providerd.cli.status import status
+from providerd.cli.undoing import delete, rollback
 from providerd.cli.watch import watch
 from providerd.cli.writing import disable, enable, switch, upsert
 
 COMMANDS: tuple[click.Command, ...] = (
-    get, list_, show, switch, upsert, enable, disable, set_key, watch, status, completion,
+    get, list_, show, watch, status,
+    switch, upsert, enable, disable, set_key, delete,
+    history, diff, rollback, export, import_, completion,
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def get(session: Session, *, credential: bool, as_json: bool) -> None:
         return
     output.print_pairs(
         [
-            ("provider", _full_name(provider)),
+            ("provider", output.full_name(provider)),
             ("model", provider.default_model),
             ("url", provider.base_url + provider.endpoint_path_template),
             ("key", active.credential.api_key if active.credential else _key(provider)),
@@ -132,7 +132,7 @@ def _active_json(active: ActiveProvider) -> dict[str, Any]:
 def _details(provider: Provider) -> list[tuple[str, str]]:
     fields = output.provider_json(provider)
     return [
-        ("provider", _full_name(provider)),
+        ("provider", output.full_name(provider)),
         ("description", provider.description),
         ("state", output.state(provider)),
         ("key", _key(provider)),
@@ -147,10 +147,6 @@ def _details(provider: Provider) -> list[tuple[str, str]]:
         ("created", fields.get("create_time", "")),
         ("updated", f"{fields.get('update_time', '')} by {provider.updated_by or 'nobody named'}"),
     ]
-
-
-def _full_name(provider: Provider) -> str:
-    return f"{provider.provider_name} ({provider.display_name})"
 
 
 def _key(provider: Provider) -> str:
