@@ -59,9 +59,10 @@ class Edit:
         self._root = root
         self._violations = violations
 
-    def violations(self) -> list[Violation]:
-        """What is wrong with it when it states a whole provider."""
-        return self._rooted([*self._violations, *content_violations(self._content(None))])
+    def violations(self, before: StoredProvider | None) -> list[Violation]:
+        """What is wrong with it as an edit of ``before``; None means that the provider is new."""
+        found = [*self._violations, *new_violations(before, self._content(before))]
+        return [Violation(re.sub(r"^provider\b", self._root, each.field), each.description) for each in found]
 
     def merge(self, before: StoredProvider | None) -> Mapping[str, Any]:
         """All content columns after the edit of ``before``; None means that the provider is new.
@@ -69,13 +70,9 @@ class Edit:
         Raises:
             Refusal: INVALID_ARGUMENT with every violation at once.
         """
-        content = self._content(before)
-        # What SQL has stored is held to the schema's rules alone, and must stay editable: only what is new counts.
-        stored = set(content_violations({name: getattr(before, name) for name in EDITABLE})) if before else set()
-        violations = self._violations + [each for each in content_violations(content) if each not in stored]
-        if violations:
-            raise invalid(self._rooted(violations))
-        return content
+        if violations := self.violations(before):
+            raise invalid(violations)
+        return self._content(before)
 
     def _content(self, before: StoredProvider | None) -> dict[str, Any]:
         return {
@@ -85,9 +82,20 @@ class Edit:
             for name in EDITABLE
         }
 
-    def _rooted(self, violations: list[Violation]) -> list[Violation]:
-        """The violations with the provider called as the caller knows it."""
-        return [Violation(re.sub(r"^provider\b", self._root, each.field), each.description) for each in violations]
+
+def new_violations(before: StoredProvider | None, content: Mapping[str, Any]) -> list[Violation]:
+    """The rules that ``content`` breaks and ``before`` does not.
+
+    What SQL has stored is held to the schema's rules alone, and must stay editable elsewhere.
+    """
+    stored = set(content_violations({name: getattr(before, name) for name in EDITABLE})) if before else set()
+    return [each for each in content_violations(content) if each not in stored]
+
+
+def check_content(before: StoredProvider | None, content: Mapping[str, Any]) -> None:
+    """Refuses content that breaks rules which ``before`` does not: INVALID_ARGUMENT with every violation at once."""
+    if violations := new_violations(before, content):
+        raise invalid(violations)
 
 
 def _mask(request: pb.UpsertProviderRequest, violations: list[Violation]) -> frozenset[str]:
@@ -147,8 +155,7 @@ def _snake(path: str) -> str:
 def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
     """What an ApplyConfiguration request states.
 
-    Raises:
-        Refusal: INVALID_ARGUMENT with every violation that does not depend on the providers as they are.
+    Its check refuses it with every violation of every provider at once.
     """
     violations = text_violations(request.reason, request.actor)
     edits: dict[str, Edit] = {}
@@ -160,10 +167,14 @@ def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
         if edit.provider_name in edits:
             violations.append(Violation(f"providers[{index}].provider_name", "is stated twice"))
         edits[edit.provider_name] = edit
-        violations += edit.violations()
-    if violations:
-        raise invalid(violations)
+
+    def check(before: Mapping[str, StoredProvider]) -> None:
+        found = [each for name, edit in edits.items() for each in edit.violations(before.get(name))]
+        if violations or found:
+            raise invalid([*violations, *found])
+
     return Configuration(
+        check=check,
         providers={name: edit.merge for name, edit in edits.items()},
         active=request.active_provider_name or None,
         delete_missing=request.delete_missing,

@@ -73,7 +73,9 @@ class ConfigurationError(Exception):
 
 def invalid(violations: Sequence[Violation]) -> Refusal:
     """The refusal of a request with these violations."""
-    fields = ", ".join(dict.fromkeys(v.field for v in violations))
+    names = list(dict.fromkeys(v.field for v in violations))
+    # All of them are among the violations; a status message is a header, and those are bounded.
+    fields = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return Refusal(
         Kind.INVALID_ARGUMENT,
         "INVALID_FIELDS",

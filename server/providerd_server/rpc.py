@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from providerd_server.errors import Kind, Refusal
+from providerd_server.validation import reported
 
 log = structlog.get_logger(__name__)
 
@@ -159,7 +160,7 @@ def _details(code: grpc.StatusCode, refusal: Refusal) -> bytes:
             error_details_pb2.BadRequest(
                 field_violations=[
                     error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                    for v in refusal.violations
+                    for v in reported(refusal.violations)
                 ]
             )
         )

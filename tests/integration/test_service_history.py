@@ -218,6 +218,26 @@ async def test_a_rollback_is_refused_when_it_would_disable_the_active_one_or_is_
         assert error_info(error).metadata["current_config_version"] == "1"
 
 
+async def test_a_rollback_is_held_to_the_rules_like_any_other_change(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    # The schema lets it pass, the daemon would not.
+    await sql.execute("UPDATE llm_provider_configs SET base_url = 'ftp://old' WHERE provider_name = 'chatgpt'")
+    await sql.execute("UPDATE llm_provider_configs SET base_url = 'https://new' WHERE provider_name = 'chatgpt'")
+    await sql.close()
+    async with serving(database) as daemon:
+        error = await refused(daemon, "RollbackProvider", provider_name="chatgpt", revision_number=2)
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert set(violations(error)) == {"provider.base_url"}
+
+
+async def test_more_violations_than_an_answer_can_carry_still_make_an_answer(database: str) -> None:
+    wrong = {**MISTRAL, "additional_headers": {f"X Header {number:03}": 1 for number in range(400)}}
+    async with serving(database) as daemon:
+        error = await refused(daemon, "ApplyConfiguration", providers=[wrong])
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert any("more violations" in description for description in violations(error).values())
+
+
 async def test_a_rename_by_sql_keeps_its_past(database: str) -> None:
     sql = await asyncpg.connect(database)
     async with serving(database) as daemon:

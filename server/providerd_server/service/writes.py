@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
-from providerd_server.edit import Edit, configuration_from
+from providerd_server.edit import Edit, check_content, configuration_from
 from providerd_server.errors import Violation, invalid
 from providerd_server.rpc import Context, Handler, unary
 from providerd_server.snapshot import Revision
@@ -125,6 +125,7 @@ class Writes:
             self._store.rollback(
                 request.provider_name,
                 request.revision_number,
+                check=check_content,
                 expected_config_version=_expected_version(request),
                 validate_only=request.validate_only,
                 reason=request.reason,

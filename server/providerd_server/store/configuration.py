@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from providerd_server.diff import FieldChange, provider_changes
@@ -43,11 +43,13 @@ class Configuration:
     """What is stated.
 
     Attributes:
+        check: Refuses all that is wrong with it, given the providers as they are.
         providers: The content of each provider by name, made from the provider as it is.
         active: Which one is to be active; None leaves that as it is.
         delete_missing: Whether providers that are not stated are deleted.
     """
 
+    check: Callable[[Mapping[str, StoredProvider]], None]
     providers: Mapping[str, Merge]
     active: str | None
     delete_missing: bool
@@ -71,6 +73,7 @@ async def apply(
     async def work(connection: Connection, base: Revision) -> Applied:
         check_revision(base, expected_revision)
         before = await _all(connection)
+        stated.check(_providers(before))
         await _save_all(connection, stated, before, actor)
         await _switch(connection, stated, actor)
         await _disable_and_delete(connection, stated, before, actor)

@@ -137,12 +137,16 @@ class Store:
         provider_name: str,
         revision_number: int,
         *,
+        check: Callable[[StoredProvider | None, Mapping[str, Any]], None],
         expected_config_version: int | None = None,
         validate_only: bool = False,
         reason: str,
         actor: str,
     ) -> Saved:
-        """Brings a provider's content back to what it was at a revision; its key and being active stay as they are."""
+        """Brings a provider's content back to what it was at a revision; its key and being active stay as they are.
+
+        ``check`` may refuse that content, given the provider as it is.
+        """
 
         async def work(connection: Connection, _: Revision) -> Saved:
             row = await statements.find(connection, provider_name)
@@ -150,6 +154,7 @@ class Store:
             check_config_version(provider_name, before, expected_config_version)
             then = await state_at(connection, revision_number, provider_name, before.id if before else None)
             content = {column: getattr(then, column) for column in CONTENT_COLUMNS}
+            check(before, content)
             ciphertext = row["api_key_encrypted"] if row else None
             return await _save(connection, provider_name, before, content, ciphertext, actor)
 

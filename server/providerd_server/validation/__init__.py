@@ -28,21 +28,18 @@ _JSON = (*_CONFIGS, "additional_headers", "model_capabilities", "supported_model
 def content_violations(content: Mapping[str, Any]) -> list[Violation]:
     """Every rule that ``content``, with the names of the table's content columns, breaks.
 
-    Fields are paths such as ``provider.request_builder_config.payload_structure.model.source``. Where there are more
-    violations than an answer can carry, the last one says how many more.
+    Fields are paths such as ``provider.request_builder_config.payload_structure.model.source``.
     """
     problems = {name: size_problem(content[name]) for name in _JSON}
     # What is too large or too deep is not looked into any further.
     fit = {name: None if problems.get(name) else value for name, value in content.items()}
-    return reported(
-        [
-            *content_text(fit),
-            *(Violation(f"provider.{name}", problem) for name, problem in problems.items() if problem),
-            *(each for name in _JSON for each in nul_violations(fit[name], f"provider.{name}")),
-            *address_violations(fit),
-            *header_violations(fit),
-            *(each for name in _CONFIGS if not problems[name] for each in structure_violations(name, fit[name])),
-            *request_violations(fit),
-            *model_violations(fit),
-        ]
-    )
+    return [
+        *content_text(fit),
+        *(Violation(f"provider.{name}", problem) for name, problem in problems.items() if problem),
+        *(each for name in _JSON for each in nul_violations(fit[name], f"provider.{name}")),
+        *address_violations(fit),
+        *header_violations(fit),
+        *(each for name in _CONFIGS if not problems[name] for each in structure_violations(name, fit[name])),
+        *request_violations(fit),
+        *model_violations(fit),
+    ]
