@@ -268,6 +268,16 @@ BEGIN
             ('model_capabilities', config.model_capabilities)
         ) field(name, value)
         WHERE provider_inexact_number(field.value) IS NOT NULL;
+    RETURN QUERY
+        SELECT field.name, format('%s must not be nested deeper than 32 levels', field.name)
+        FROM (VALUES
+            ('additional_headers', config.additional_headers),
+            ('request_builder_config', config.request_builder_config),
+            ('response_extractor_config', config.response_extractor_config),
+            ('supported_models', config.supported_models),
+            ('model_capabilities', config.model_capabilities)
+        ) field(name, value)
+        WHERE jsonb_path_exists(field.value, 'strict $.**{32} ? (@.type() == "object" || @.type() == "array")');
 END
 $$;
 

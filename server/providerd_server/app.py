@@ -16,7 +16,7 @@ from grpc_health.v1._async import HealthServicer
 from pydantic import SecretStr
 
 from providerd_server.hub import Cause, Hub, cause_between
-from providerd_server.listening import create_server, listen, set_serving
+from providerd_server.listening import create_server, holding, listen, set_serving
 from providerd_server.service import HistoryReads, Reads, Writes, create_handler
 from providerd_server.settings import PUBLISHED_PASSPHRASE, Settings
 from providerd_server.snapshot import Snapshot
@@ -52,14 +52,15 @@ async def serve(settings: Settings, database_url: SecretStr) -> None:
         )
         hub = Hub()
         transactions = Transactions(database, pool)
-        handler = create_handler(
-            Reads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout),
-            Writes(transactions, Store(transactions, keys), source),
-            HistoryReads(History(transactions)),
-        )
+        reads = Reads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
+        writes = Writes(hub, transactions, Store(transactions, keys), source)
+        handler = create_handler(reads, writes, HistoryReads(History(transactions)))
         server, health = create_server(handler, settings.max_request_bytes)
+        stack.enter_context(holding(settings.listen))
         addresses = listen(server, settings.listen)
         await stack.enter_async_context(_running("source", source.run(_announcing(hub)), stopping))
+        freshness = hub.follow_freshness(reads.is_stale)
+        await stack.enter_async_context(_running("freshness", freshness, stopping))
         if settings.history_retention is not None:
             retention = Retention(transactions, settings.history_retention)
             await stack.enter_async_context(_running("retention", retention.run(), stopping))

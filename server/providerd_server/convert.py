@@ -18,7 +18,7 @@ from providerd_server.store.history import Entry
 
 # Above this not every whole number has a double of its own, so what arrives may not be what was written.
 # https://protobuf.dev/reference/protobuf/google.protobuf/#value
-LARGEST_EXACT_INTEGER = 2**53
+LARGEST_EXACT_INTEGER = 2**53 - 1
 
 _TEXT_FIELDS = (
     "provider_name",
@@ -51,12 +51,12 @@ def revision_from(message: pb.Revision) -> Revision:
     return Revision(store_id=message.store_id, number=message.number)
 
 
-def source_status(age: float, stale_after: float) -> pb.SourceStatus:
+def source_status(age: float, *, stale: bool) -> pb.SourceStatus:
     """How fresh the daemon's picture is; an age without end is said as the longest a Duration can be sure to hold."""
     seconds = min(age, 10.0 * 365 * 86400)
     duration = Duration()
     duration.FromMilliseconds(int(seconds * 1000))
-    return pb.SourceStatus(age=duration, stale=age > stale_after)
+    return pb.SourceStatus(age=duration, stale=stale)
 
 
 def provider_message(provider: StoredProvider) -> pb.Provider:
@@ -115,7 +115,7 @@ def _json_from_number(number: float, path: str, violations: list[Violation]) -> 
         violations.append(
             Violation(
                 path,
-                "is beyond 2^53, where a double does not hold every number exactly; write it as a string",
+                "is 2^53 or beyond, where a double does not hold every number exactly; write it as a string",
             )
         )
     return int(number) if number.is_integer() else number

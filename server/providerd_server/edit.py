@@ -13,7 +13,7 @@ from providerd_server.convert import json_from_struct
 from providerd_server.errors import Violation, invalid
 from providerd_server.snapshot import StoredProvider
 from providerd_server.store.configuration import Configuration
-from providerd_server.validation import NAME_RULE, NAME_SHAPE, content_violations, text_violations
+from providerd_server.validation import NAME_RULE, NAME_SHAPE, content_violations, name_violations, text_violations
 
 _STRUCTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
 _REQUIRED_TEXT = ("display_name", "base_url", "endpoint_path_template", "default_model")
@@ -48,8 +48,7 @@ class Edit:
     def __init__(self, request: pb.UpsertProviderRequest, root: str = "provider") -> None:
         violations: list[Violation] = []
         self.provider_name = request.provider.provider_name
-        if not re.fullmatch(NAME_SHAPE, self.provider_name):
-            violations.append(Violation("provider.provider_name", NAME_RULE))
+        violations += name_violations(self.provider_name, "provider.provider_name")
         self._mask = _mask(request, violations)
         self._given = _given(request.provider, violations)
         violations += _key_violations(request)
@@ -62,6 +61,9 @@ class Edit:
     def violations(self, before: StoredProvider | None) -> list[Violation]:
         """What is wrong with it as an edit of ``before``; None means that the provider is new."""
         found = [*self._violations, *new_violations(before, self._content(before))]
+        # What SQL has named otherwise must stay editable.
+        if before is None and not re.fullmatch(NAME_SHAPE, self.provider_name):
+            found.append(Violation("provider.provider_name", NAME_RULE))
         return [Violation(re.sub(r"^provider\b", self._root, each.field), each.description) for each in found]
 
     def merge(self, before: StoredProvider | None) -> Mapping[str, Any]:
@@ -111,7 +113,7 @@ def _mask(request: pb.UpsertProviderRequest, violations: list[Violation]) -> fro
             hint = "; SwitchProvider changes it" if path == "is_active" else ""
             violations.append(Violation("update_mask", f"{path} is output only{hint}"))
         elif path not in EDITABLE and path != "provider_name":
-            violations.append(Violation("update_mask", f"{path!r} is not a top-level field of Provider"))
+            violations.append(Violation("update_mask", f"{path[:100]!r} is not a top-level field of Provider"))
     return frozenset(paths)
 
 

@@ -104,6 +104,11 @@ def not_ready() -> Refusal:
     )
 
 
+def busy(message: str) -> Refusal:
+    """The refusal of a call for which others leave no room."""
+    return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", message)
+
+
 def disabled(provider_name: str) -> Refusal:
     """The refusal to switch to a disabled provider."""
     return Refusal(

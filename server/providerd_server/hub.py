@@ -10,11 +10,11 @@ import asyncio
 import enum
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 
-T = TypeVar("T")
+# Seconds until a watcher hears, at the latest, that what it has turned stale.
+_FRESHNESS_INTERVAL = 0.25
 
 
 class Cause(enum.Enum):
@@ -98,6 +98,7 @@ class Hub:
         self.draining = False
         self._mailboxes: set[Mailbox] = set()
         self._ready = asyncio.Event()
+        self._acknowledged: Revision | None = None
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -107,9 +108,9 @@ class Hub:
         return len(self._mailboxes)
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Makes ``snapshot`` the current one. Publishing the current revision again changes nothing."""
+        """Makes ``snapshot`` the current one. Publishing the current one again changes nothing."""
         before = self.state
-        if before is not None and before.revision == snapshot.revision:
+        if before is not None and before.snapshot == snapshot:
             return
         self.state = _next_state(before, snapshot)
         self._ready.set()
@@ -127,6 +128,28 @@ class Hub:
             self._mailboxes.discard(mailbox)
             if not self._mailboxes:
                 self._empty.set()
+
+    def acknowledge(self, revision: Revision) -> None:
+        """Remembers that a caller was told of ``revision``, which may be ahead of the state."""
+        if self._acknowledged is None or revision.number > self._acknowledged.number:
+            self._acknowledged = revision
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the state is older than what some caller was told was done."""
+        known, told = self.state, self._acknowledged
+        if known is None or told is None or known.revision.store_id != told.store_id:
+            return False
+        return known.revision.number < told.number
+
+    async def follow_freshness(self, is_stale: Callable[[], bool]) -> None:
+        """Rings all mailboxes whenever the state turns stale, and when it no longer is; until cancelled."""
+        before = False
+        while True:
+            if (now := is_stale()) is not before:
+                before = now
+                self._ring_all()
+            await asyncio.sleep(_FRESHNESS_INTERVAL)
 
     async def wait_ready(self) -> None:
         """Returns once a snapshot has been published."""
@@ -164,7 +187,9 @@ def _next_state(before: State | None, snapshot: Snapshot) -> State:
     revision = snapshot.revision
     if before is None:
         return State(snapshot, epoch=0, active_since=revision.number)
-    if revision.store_id != before.revision.store_id or revision.number < before.revision.number:
+    # The same number with other content: the store went back and counted up again, as after a restored backup.
+    another_past = revision.number <= before.revision.number
+    if revision.store_id != before.revision.store_id or another_past:
         return State(snapshot, epoch=before.epoch + 1, active_since=revision.number)
     after = State(snapshot, epoch=before.epoch, active_since=before.active_since)
     if cause_between(before, after) is not None:

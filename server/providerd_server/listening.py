@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import structlog
@@ -40,6 +43,21 @@ async def set_serving(health: HealthServicer, serving: bool) -> None:
         await health.set(service, status)
 
 
+@contextmanager
+def holding(addresses: Sequence[str]) -> Iterator[None]:
+    """Holds the unix sockets among the addresses against other daemons, which would silently take them over.
+
+    Raises:
+        ConfigurationError: Another daemon has one of them.
+    """
+    with ExitStack() as stack:
+        for address in addresses:
+            if address.startswith("unix:"):
+                path = address.removeprefix("unix:").removeprefix("//")
+                stack.callback(os.close, _lock(path))
+        yield
+
+
 def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
     """Takes the addresses; returns them with the ports that were chosen for port 0.
 
@@ -63,6 +81,21 @@ def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
                 address=address,
             )
     return taken
+
+
+def _lock(path: str) -> int:
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on unix:{path}: {error.strerror}; set PROVIDERD_LISTEN") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"cannot listen on unix:{path}: another daemon has it; stop that one, or set PROVIDERD_LISTEN"
+        ) from None
+    return descriptor
 
 
 def _try(address: str) -> None:

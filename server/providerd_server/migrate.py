@@ -23,6 +23,7 @@ from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresEr
 LOCK_KEY = int.from_bytes(b"provider", "big")
 LOCK_TIMEOUT = "60s"
 CONNECT_TIMEOUT = 10.0
+COMMAND_TIMEOUT = 600.0
 ROLLBACK_VERSION = 999
 
 _FILE_NAME = re.compile(r"(\d{3})_\w+\.sql")
@@ -183,7 +184,9 @@ async def _connection(target: asyncpg.Connection | str) -> AsyncIterator[asyncpg
 async def _connect(dsn: str) -> asyncpg.Connection:
     try:
         # Behind a transaction pooler a prepared statement may not be found again.
-        connection: asyncpg.Connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, statement_cache_size=0)
+        connection: asyncpg.Connection = await asyncpg.connect(
+            dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, statement_cache_size=0
+        )
     except ValueError:
         # Its text may quote a part of the password, as when that holds an unquoted "@" or "/".
         raise MigrationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import uuid
@@ -26,6 +27,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 DOMAIN = "providerd"
 _DETAILS_TRAILER = "grpc-status-details-bin"
+_ABORT_SECONDS = 5.0
 _REQUEST_ID_HEADER = "x-request-id"
 
 
@@ -137,7 +139,12 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
     if isinstance(refusal.__cause__, Exception):
         log.warning("the database refused or failed", error=_one_line(refusal.__cause__), reason=refusal.reason)
     _log_end(code, reason=refusal.reason)
-    await context.abort(code, refusal.message, ((_DETAILS_TRAILER, _details(code, refusal)),))
+    details = ((_DETAILS_TRAILER, _details(code, refusal)),)
+    # A peer that reads nothing does not take its status either; it must not keep the handler for that.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ABORT_SECONDS):
+            await context.abort(code, refusal.message[:1000], details)
+    raise asyncio.CancelledError
 
 
 def _internal(error: Exception) -> Refusal:
@@ -159,12 +166,12 @@ def _details(code: grpc.StatusCode, refusal: Refusal) -> bytes:
         details.append(
             error_details_pb2.BadRequest(
                 field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+                    error_details_pb2.BadRequest.FieldViolation(field=v.field[:300], description=v.description[:500])
                     for v in reported(refusal.violations)
                 ]
             )
         )
-    status = status_pb2.Status(code=code.value[0], message=refusal.message, details=_packed(details))
+    status = status_pb2.Status(code=code.value[0], message=refusal.message[:1000], details=_packed(details))
     encoded: bytes = status.SerializeToString()
     return encoded
 

@@ -140,9 +140,7 @@ class Settings(BaseSettings):
         if self.supabase_db_url is None and self.supabase_db_host is None and any(parts):
             raise ValueError("SUPABASE_DB_HOST is missing beside the other SUPABASE_DB_* settings")
         if self.supabase_db_url is not None:
-            scheme = urlsplit(self.supabase_db_url.get_secret_value()).scheme
-            if scheme not in ("postgres", "postgresql"):
-                raise ValueError("SUPABASE_DB_URL must start with postgresql://")
+            _check_url(self.supabase_db_url.get_secret_value())
         return self
 
     @property
@@ -210,9 +208,24 @@ def unknown_settings() -> list[str]:
 def place_of(url: SecretStr) -> str:
     """A database URL that people may see: without its password, and without parameters, which may hold one."""
     parts = urlsplit(url.get_secret_value())
-    where = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", [""])[0]
-    user = f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{where}{parts.path}"
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user = credentials.partition(":")[0]
+    where = hosts or parse_qs(parts.query).get("host", [""])[0]
+    return f"{parts.scheme}://{user}{'@' if user else ''}{where}{parts.path}"
+
+
+def _check_url(url: str) -> None:
+    if not url.startswith(("postgres://", "postgresql://")):
+        raise ValueError("SUPABASE_DB_URL must start with postgresql://")
+    # An unescaped / # or ? in the password would end the host early, and have the rest shown as a path.
+    try:
+        parts = urlsplit(url)
+        readable = not parts.fragment and "@" not in parts.path + parts.query
+    except ValueError:
+        readable = False
+    hosts = urlsplit(url).netloc.rpartition("@")[2].split(",") if readable else []
+    if not readable or not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]*)(:\d{1,5})?", host) for host in hosts):
+        raise ValueError("SUPABASE_DB_URL cannot be read; write special characters in its password as %XX")
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

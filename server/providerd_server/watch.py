@@ -91,6 +91,7 @@ class Watch:
         self._status = status
         self._verify = verify
         self._write = write
+        self._said_stale = False
 
     async def run(self) -> None:
         """Streams; always ends by raising a ``Refusal`` that says whether to come back, or by cancellation."""
@@ -107,7 +108,7 @@ class Watch:
                 told = state
                 if cause is not None:
                     await self._send_active(state, cause)
-                elif not rang:
+                elif not rang or self._status().stale is not self._said_stale:
                     await self._send_heartbeat(state)
                 else:
                     continue
@@ -167,7 +168,9 @@ class Watch:
     async def _send(self, encoded: bytes) -> None:
         # Protobuf messages concatenate: the shared bytes, then what is different at every moment.
         # https://protobuf.dev/programming-guides/encoding/#last-one-wins
-        await self._write(encoded + pb.WatchActiveResponse(source=self._status()).SerializeToString())
+        status = self._status()
+        self._said_stale = status.stale
+        await self._write(encoded + pb.WatchActiveResponse(source=status).SerializeToString())
 
 
 def bounded_write(context: Context, seconds: float) -> Callable[[bytes], Awaitable[None]]:

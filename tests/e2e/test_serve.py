@@ -82,6 +82,17 @@ def test_a_unix_socket_serves_as_well(database: str, tmp_path: Path) -> None:
         assert "groq" in providerd("get", PROVIDERD_SERVER=address).stdout
 
 
+def test_a_second_daemon_on_the_same_unix_socket_refuses_to_start(database: str, tmp_path: Path) -> None:
+    address = f"unix://{tmp_path}/providerd.sock"
+    with running_daemon(database, PROVIDERD_LISTEN=address) as daemon:
+        second = providerd("serve", "--listen", address, SUPABASE_DB_URL=database)
+        assert second.returncode != 0
+        assert "another daemon has it" in second.stderr
+        daemon.kill()
+    with running_daemon(database, PROVIDERD_LISTEN=address):
+        assert "groq" in providerd("get", PROVIDERD_SERVER=address).stdout
+
+
 def test_print_config_shows_every_setting_with_its_source_and_no_secret(tmp_path: Path) -> None:
     said = providerd(
         "serve",

@@ -2,12 +2,16 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
 import pytest
 
 from providerd.v1 import provider_pb2 as pb
+from providerd_server import rpc
+from providerd_server.embedded import EmbeddedPostgres
+from providerd_server.watch import Watch
 from tests.integration.serving import error_info, serving, violations
 
 
@@ -181,6 +185,74 @@ async def test_a_restored_store_is_a_resync(database: str) -> None:
         replaced = await read_event(watch)
         assert replaced.active.cause == pb.CHANGE_CAUSE_RESYNC
         assert replaced.revision.store_id != newest.revision.store_id
+    await sql.close()
+
+
+async def test_the_same_revision_with_other_content_is_a_resync(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    await enable_all(sql)
+    async with serving(database, poll_interval=0.2) as daemon:
+        watch = daemon.watch()
+        first = await read(watch)
+        # What a failover to a server that had lost the last revision and counted it again leaves.
+        await sql.execute("SELECT switch_active_provider('openrouter', 'elsewhere')")
+        await read_event(watch)
+        async with sql.transaction():
+            await sql.execute("SELECT switch_active_provider('chatgpt', 'elsewhere')")
+            await sql.execute("UPDATE llm_provider_store SET revision = revision - 1")
+        resync = await read_event(watch)
+        assert resync.active.cause == pb.CHANGE_CAUSE_RESYNC
+        assert resync.active.provider.provider_name == "chatgpt"
+        assert resync.revision.number == first.revision.number + 1
+    await sql.close()
+
+
+async def test_watchers_hear_at_once_that_the_source_is_stale_and_that_it_no_longer_is(
+    database: str, cluster: EmbeddedPostgres
+) -> None:
+    name = urlsplit(database).path.lstrip("/")
+    admin = await asyncpg.connect(cluster.dsn("postgres"))
+    async with serving(database, poll_interval=0.2, stale_after=1.0) as daemon:
+        watch = daemon.watch(heartbeat_interval="300s")
+        assert not (await read(watch)).source.stale
+        await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        assert (await read(watch)).source.stale
+        assert (await daemon.call("GetActiveProvider")).source.stale
+        await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+        assert not (await read(watch)).source.stale
+    await admin.close()
+
+
+async def test_the_handlers_of_clients_that_never_read_again_end(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc, "_ABORT_SECONDS", 0.5)
+    # The task of a handler is gRPC's; it ends when the handler does, which a waiting status would prevent.
+    ended: list[asyncio.Task[object]] = []
+    run = Watch.run
+
+    async def noted(self: Watch) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(ended.append)
+        await run(self)
+
+    monkeypatch.setattr(Watch, "run", noted)
+    sql = await asyncpg.connect(database)
+    await sql.execute("UPDATE llm_provider_configs SET is_enabled = true, description = repeat('x', 9000)")
+    async with serving(database, watch_write_timeout=0.5) as daemon:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+        async with grpc.aio.insecure_channel(daemon.address, options=options) as channel:
+            stalled = [channel.unary_stream("/providerd.v1.ProviderService/WatchActive")(b"") for _ in range(5)]
+            for watch in stalled:
+                await watch.read()
+            assert not ended
+            async with asyncio.timeout(30):
+                turn = 0
+                while len(ended) < 5:
+                    name = "openrouter" if (turn := turn + 1) % 2 else "groq"
+                    await daemon.call("SwitchProvider", provider_name=name)
     await sql.close()
 
 

@@ -1,6 +1,9 @@
 """Writes: durable when acknowledged, numbered, refused with a reason, and seen by reads right after."""
 
 import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,6 +11,8 @@ import asyncpg
 import grpc
 import pytest
 
+from providerd.v1 import provider_pb2 as pb
+from providerd.v1.provider_pb2_grpc import ProviderServiceStub
 from providerd_server.embedded import EmbeddedPostgres
 from tests.integration.serving import Serving, error_info, serving, violations
 
@@ -245,6 +250,94 @@ async def test_sixteen_clients_switch_at_once_and_every_revision_is_there(databa
         acknowledged = [number for numbers in await asyncio.gather(*map(switch, range(16))) for number in numbers]
         assert sorted(acknowledged) == list(range(before + 1, before + 1 + len(acknowledged)))
         assert await revision(daemon) == before + len(acknowledged)
+
+
+async def test_sixteen_connections_with_a_hundred_switches_in_flight_each_all_succeed(database: str) -> None:
+    names = ["groq", "openrouter", "google_ai", "chatgpt"]
+    async with serving(database) as daemon, AsyncExitStack() as stack:
+        for name in names:
+            await daemon.call("UpsertProvider", provider={"provider_name": name, "is_enabled": True})
+        before = await revision(daemon)
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(daemon.address, options=options))
+            for _ in range(16)
+        ]
+        switches = [
+            ProviderServiceStub(channel).SwitchProvider(
+                pb.SwitchProviderRequest(provider_name=names[(turn + client) % 4]), timeout=60
+            )
+            for client, channel in enumerate(channels)
+            for turn in range(100)
+        ]
+        answers = await asyncio.gather(*switches)
+        numbers = sorted(answer.revision.number for answer in answers if answer.switched)
+        assert numbers == list(range(before + 1, before + 1 + len(numbers)))
+        assert await revision(daemon) == numbers[-1]
+    sql = await asyncpg.connect(database)
+    # Whoever is activated at a revision is the only one, since the one before is deactivated at the same.
+    wrong = await sql.fetch(
+        "SELECT revision FROM llm_provider_config_history WHERE revision > $1 GROUP BY revision"
+        " HAVING array_agg(action::text ORDER BY action) <> ARRAY['activated', 'deactivated']",
+        before,
+    )
+    await sql.close()
+    assert not wrong
+
+
+async def test_the_default_isolation_of_the_database_does_not_matter(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    await sql.execute("UPDATE llm_provider_configs SET is_enabled = true")
+    await sql.close()
+    async with serving(database) as daemon:
+        names = ["groq", "openrouter", "google_ai", "chatgpt"]
+        await asyncio.gather(*(daemon.call("SwitchProvider", provider_name=names[turn % 4]) for turn in range(80)))
+
+
+async def test_what_was_acknowledged_is_read_or_the_answer_is_marked_stale(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    await sql.execute("UPDATE llm_provider_configs SET is_enabled = true")
+    async with serving(database) as daemon:
+        # The backend that reads, and nothing else, stops to answer.
+        reader = await sql.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND query LIKE '%llm_provider_store s LEFT JOIN%'"
+        )
+        os.kill(reader, signal.SIGSTOP)
+        try:
+            answer = await daemon.call("SwitchProvider", provider_name="openrouter")
+            seen = await daemon.call("GetActiveProvider")
+            assert seen.revision.number >= answer.revision.number or seen.source.stale
+            async with asyncio.timeout(10):
+                while (await daemon.call("GetActiveProvider")).revision.number < answer.revision.number:
+                    await asyncio.sleep(0.05)
+        finally:
+            os.kill(reader, signal.SIGCONT)
+    await sql.close()
+
+
+async def test_an_expected_revision_names_its_store(database: str) -> None:
+    async with serving(database) as daemon:
+        error = await refused(daemon, "SwitchProvider", provider_name="groq", expected_revision={"number": 1})
+        assert set(violations(error)) == {"expected_revision.store_id"}
+
+
+async def test_a_write_whose_caller_has_left_is_made_all_the_same(database: str) -> None:
+    blocker = await asyncpg.connect(database)
+    async with serving(database) as daemon:
+        async with blocker.transaction():
+            await blocker.execute("SELECT * FROM lock_provider_store()")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await daemon.stub.UpsertProvider(
+                    pb.UpsertProviderRequest(provider={"provider_name": "groq", "description": "late"}), timeout=0.3
+                )
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        async with asyncio.timeout(10):
+            while (await daemon.call("GetActiveProvider")).provider.description != "late":
+                await asyncio.sleep(0.02)
+    await blocker.close()
 
 
 async def test_a_write_that_waits_for_a_lock_fails_in_bounded_time_and_reads_go_on(database: str) -> None:

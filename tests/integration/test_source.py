@@ -168,6 +168,36 @@ async def test_a_schema_that_would_not_number_changes_is_not_served_from(
     await sql.close()
 
 
+async def test_a_provider_that_cannot_be_read_is_left_out_alone(database: str) -> None:
+    sql = await asyncpg.connect(database)
+    deep = """UPDATE llm_provider_configs SET model_capabilities =
+        ('{"a":' || repeat('[', 3000) || repeat(']', 3000) || '}')::jsonb WHERE provider_name = 'chatgpt'"""
+    with pytest.raises(asyncpg.PostgresError, match="model_capabilities must not be nested deeper than 32 levels"):
+        await sql.execute(deep)
+    await sql.execute("ALTER TABLE llm_provider_configs DISABLE TRIGGER trg_validate_provider_config")
+    await sql.execute(deep)
+    await sql.execute("ALTER TABLE llm_provider_configs ENABLE ALWAYS TRIGGER trg_validate_provider_config")
+    async with following(database) as (_, hub):
+        await until(lambda: hub.state is not None)
+        assert hub.state is not None
+        assert set(hub.state.snapshot.providers) == {"google_ai", "groq", "openrouter"}
+    await sql.close()
+
+
+async def test_what_nobody_foresaw_does_not_end_the_source(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = iter([RuntimeError("unforeseen"), RuntimeError("again")])
+    snapshot = PostgresSource._snapshot
+
+    async def failing(self: PostgresSource, connection: asyncpg.Connection) -> object:
+        for failure in failures:
+            raise failure
+        return await snapshot(self, connection)
+
+    monkeypatch.setattr(PostgresSource, "_snapshot", failing)
+    async with following(database) as (_, hub):
+        await until(lambda: hub.state is not None)
+
+
 async def test_verify_returns_only_after_a_read_that_began_later(database: str) -> None:
     sql = await asyncpg.connect(database)
     async with following(database, poll=600) as (source, hub):

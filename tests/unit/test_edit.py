@@ -73,6 +73,14 @@ def test_a_mask_names_what_changes_and_clears_what_is_not_populated() -> None:
     assert content["default_model"] == EXISTING.default_model
 
 
+def test_what_sql_has_named_otherwise_stays_editable_and_nothing_new_is_named_so() -> None:
+    edit = Edit(request({**COMPLETE, "provider_name": "My Mistral"}))
+    assert edit.merge(replace(EXISTING, provider_name="My Mistral"))["display_name"] == "Mistral"
+    with pytest.raises(Refusal) as caught:
+        edit.merge(None)
+    assert fields_of(caught) == {"provider.provider_name"}
+
+
 def test_what_sql_has_stored_against_the_rules_stays_editable_elsewhere() -> None:
     odd = replace(EXISTING, supported_models=["another"], max_output_tokens_limit=2000)
     content = Edit(request({"provider_name": "mistral", "description": "d"})).merge(odd)
@@ -145,7 +153,7 @@ def test_every_violation_is_told_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize("number", [2.0**53 + 2, -(2.0**60), 1e300])
+@pytest.mark.parametrize("number", [2.0**53, -(2.0**53), -(2.0**60), 1e300])
 def test_numbers_that_a_double_does_not_hold_exactly_are_refused(number: float) -> None:
     with pytest.raises(Refusal) as caught:
         Edit(request({**COMPLETE, "model_capabilities": {"deep": [{"n": number}]}})).merge(None)
@@ -161,8 +169,8 @@ def test_numbers_that_are_not_numbers_are_refused() -> None:
 
 
 def test_whole_numbers_stay_whole_and_fractions_stay_fractions() -> None:
-    content = Edit(request({**COMPLETE, "model_capabilities": {"n": 2**53, "t": 0.7, "none": None}})).merge(None)
-    assert content["model_capabilities"] == {"n": 2**53, "t": 0.7, "none": None}
+    content = Edit(request({**COMPLETE, "model_capabilities": {"n": 2**53 - 1, "t": 0.7, "none": None}})).merge(None)
+    assert content["model_capabilities"] == {"n": 2**53 - 1, "t": 0.7, "none": None}
     assert isinstance(content["model_capabilities"]["n"], int)
 
 

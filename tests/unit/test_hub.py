@@ -27,8 +27,19 @@ def published(*snapshots: Snapshot) -> Hub:
         (snapshot(2), None),
         (snapshot(0), Cause.RESYNC),
         (snapshot(9, store=OTHER_STORE), Cause.RESYNC),
+        (snapshot(1, default_model="n", config_version=2), Cause.RESYNC),
     ],
-    ids=["switched", "none", "updated", "key", "key-and-content", "another-provider", "restored", "replaced"],
+    ids=[
+        "switched",
+        "none",
+        "updated",
+        "key",
+        "key-and-content",
+        "another-provider",
+        "restored",
+        "replaced",
+        "rewritten",
+    ],
 )
 def test_a_watcher_is_told_what_happened_to_the_active_provider(after: Snapshot, cause: Cause | None) -> None:
     hub = published(snapshot(1))
@@ -98,6 +109,30 @@ async def test_a_watcher_that_leaves_leaves_nothing_behind() -> None:
         assert not waiting.done()
     assert hub.watchers == 0
     await asyncio.wait_for(waiting, 1)
+
+
+def test_a_state_older_than_what_was_acknowledged_is_behind() -> None:
+    hub = published(snapshot(1))
+    hub.acknowledge(Revision(STORE, 1))
+    assert not hub.is_behind
+    hub.acknowledge(Revision(STORE, 2))
+    hub.acknowledge(Revision(STORE, 1))
+    assert hub.is_behind
+    hub.publish(snapshot(2))
+    assert not hub.is_behind
+
+
+async def test_turning_stale_wakes_everyone_and_so_does_the_end_of_it() -> None:
+    hub = published(snapshot(1))
+    stale = False
+    following = asyncio.create_task(hub.follow_freshness(lambda: stale))
+    with hub.subscribe() as mailbox:
+        assert not await mailbox.wait(0.6)
+        for stale in (True, False):  # noqa: B007 - the lambda reads it
+            assert await mailbox.wait(2)
+            mailbox.take()
+        assert not await mailbox.wait(0.6)
+    following.cancel()
 
 
 async def test_draining_wakes_everyone() -> None:

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import describe, load, place_of
+from providerd_server.store import Database
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,15 @@ def test_the_database_is_shown_without_its_password(monkeypatch: pytest.MonkeyPa
     assert place_of(SecretStr("postgresql://p@/d?host=/run/p")) == "postgresql://p@/run/p/d"
 
 
+def test_several_hosts_make_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = "postgresql://u:p@h1:5432,[::1]:5433/db?target_session_attrs=read-write"
+    monkeypatch.setenv("SUPABASE_DB_URL", several)
+    assert url() == several
+    assert not Database(SecretStr(several)).pooled
+    assert Database(SecretStr("postgresql://u:p@h:6543/db")).pooled
+    assert place_of(SecretStr(several)) == "postgresql://u@h1:5432,[::1]:5433/db"
+
+
 def test_a_home_directory_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("PROVIDERD_DATA_DIR", "~/data")
@@ -99,6 +109,11 @@ def test_the_history_is_kept_for_a_time_with_a_unit(text: str, days: int, monkey
         ("PROVIDERD_POLL_INTERVAL", "-1", "PROVIDERD_POLL_INTERVAL: "),
         ("PROVIDERD_LOG_LEVEL", "loud", "PROVIDERD_LOG_LEVEL: "),
         ("SUPABASE_DB_URL", "mysql://canary@h/db", "SUPABASE_DB_URL must start with postgresql://"),
+        ("SUPABASE_DB_URL", "postgresql://u:pa/canary@h/db", "SUPABASE_DB_URL cannot be read; write special"),
+        ("SUPABASE_DB_URL", "postgresql://u:pa#canary@h/db", "SUPABASE_DB_URL cannot be read"),
+        ("SUPABASE_DB_URL", "postgresql://u:pa?canary@h/db", "SUPABASE_DB_URL cannot be read"),
+        ("SUPABASE_DB_URL", "postgresql://u:p@[canary/db", "SUPABASE_DB_URL cannot be read"),
+        ("SUPABASE_DB_URL", "postgresql://u:p@h:canary/db", "SUPABASE_DB_URL cannot be read"),
         ("SUPABASE_DB_PASSWORD", "canary", "SUPABASE_DB_HOST is missing"),
     ],
 )

@@ -11,7 +11,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
 from providerd_server.errors import Violation, invalid
 from providerd_server.rpc import Context, Handler, unary
-from providerd_server.service.paging import make_token, page_size, read_token, wrong_token
+from providerd_server.service.paging import fitting, make_token, page_size, read_token, wrong_token
 from providerd_server.store import History
 from providerd_server.store.configuration import compare
 from providerd_server.store.history import Filter
@@ -38,9 +38,12 @@ class HistoryReads:
         page = await self._history.entries(
             _filter(request), before_id=_entry_id(request.page_token), limit=page_size(request.page_size)
         )
+        entries = [convert.entry_message(entry, page.revision.store_id) for entry in page.entries]
+        fits = fitting(entries)
+        more = page.more or fits < len(entries)
         return pb.ListHistoryResponse(
-            entries=[convert.entry_message(entry, page.revision.store_id) for entry in page.entries],
-            next_page_token=make_token(str(page.entries[-1].id)) if page.more else "",
+            entries=entries[:fits],
+            next_page_token=make_token(str(entries[fits - 1].entry_id)) if more else "",
             revision=convert.revision_message(page.revision),
             oldest_revision=page.oldest_revision,
         )

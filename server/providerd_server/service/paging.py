@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
 
 from providerd_server.errors import Violation, invalid
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 100, 1000
+
+# gRPC clients take 4 MiB unless told otherwise.
+_LARGEST_ANSWER = 2 << 20
 
 
 def page_size(asked: int) -> int:
@@ -15,6 +21,16 @@ def page_size(asked: int) -> int:
     if asked < 0:
         raise invalid([Violation("page_size", "must not be negative")])
     return min(asked or _DEFAULT_PAGE, _LARGEST_PAGE)
+
+
+def fitting(messages: Sequence[Message]) -> int:
+    """How many of the first messages fit into an answer that every client takes; at least one of any."""
+    size = 0
+    for count, message in enumerate(messages):
+        size += message.ByteSize()
+        if size > _LARGEST_ANSWER and count > 0:
+            return count
+    return len(messages)
 
 
 def make_token(last: str) -> str:

@@ -12,7 +12,7 @@ from providerd_server import convert
 from providerd_server.errors import Kind, Refusal, invalid, not_found, not_ready
 from providerd_server.hub import Hub, State
 from providerd_server.rpc import Context, Handler, is_local, streaming, unary
-from providerd_server.service.paging import make_token, page_size, read_token
+from providerd_server.service.paging import fitting, make_token, page_size, read_token
 from providerd_server.source import Source
 from providerd_server.validation import name_violations
 from providerd_server.watch import Watch, Wish, bounded_write
@@ -85,13 +85,18 @@ class Reads:
         size = page_size(request.page_size)
         names = sorted(state.snapshot.providers)
         start = bisect_right(names, read_token(request.page_token)) if request.page_token else 0
-        page = names[start : start + size]
+        page = [convert.provider_message(state.snapshot.providers[name]) for name in names[start : start + size]]
+        page = page[: fitting(page)]
         return pb.ListProvidersResponse(
-            providers=[convert.provider_message(state.snapshot.providers[name]) for name in page],
-            next_page_token=make_token(page[-1]) if start + size < len(names) else "",
+            providers=page,
+            next_page_token=make_token(page[-1].provider_name) if start + len(page) < len(names) else "",
             revision=convert.revision_message(state.revision),
             source=self._status(),
         )
+
+    def is_stale(self) -> bool:
+        """Whether answers are marked stale now."""
+        return self._status().stale
 
     def _state(self) -> State:
         if self._hub.state is None:
@@ -99,7 +104,8 @@ class Reads:
         return self._hub.state
 
     def _status(self) -> pb.SourceStatus:
-        return convert.source_status(self._source.age, self._stale_after)
+        age = self._source.age
+        return convert.source_status(age, stale=age > self._stale_after or self._hub.is_behind)
 
 
 def _bind_client(client: pb.ClientIdentity) -> None:

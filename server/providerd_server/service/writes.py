@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import structlog
 from google.protobuf.message import Message
 from pydantic import SecretStr
 
@@ -14,6 +15,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
 from providerd_server.edit import Edit, check_content, configuration_from
 from providerd_server.errors import Violation, invalid
+from providerd_server.hub import Hub
 from providerd_server.rpc import Context, Handler, unary
 from providerd_server.snapshot import Revision
 from providerd_server.source import Source
@@ -22,7 +24,19 @@ from providerd_server.store.configuration import apply
 from providerd_server.store.providers import Switched
 from providerd_server.validation import name_violations, text_violations
 
-T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Outcome(Protocol):
+    """What a write comes to."""
+
+    @property
+    def revision(self) -> Revision:
+        """The revision after it."""
+        ...
+
+
+T = TypeVar("T", bound=Outcome)
 
 # A write answers only when this daemon's own reads show it; with the database gone since, not at all costs.
 _CATCH_UP = 1.0
@@ -32,12 +46,14 @@ class Writes:
     """SwitchProvider, UpsertProvider, DeleteProvider, RollbackProvider and ApplyConfiguration.
 
     Args:
+        hub: Is told what was acknowledged.
         transactions: Carries out the change of a whole configuration.
         store: Carries out the change of one provider.
         source: Reads again after a write.
     """
 
-    def __init__(self, transactions: Transactions, store: Store, source: Source) -> None:
+    def __init__(self, hub: Hub, transactions: Transactions, store: Store, source: Source) -> None:
+        self._hub = hub
         self._transactions = transactions
         self._store = store
         self._source = source
@@ -163,12 +179,26 @@ class Writes:
         task = asyncio.create_task(write)
         # The event loop itself only holds tasks weakly, and the caller may be gone before this one is done.
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         outcome = await asyncio.shield(task)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CATCH_UP):
-                await self._source.verify()
+        await self._catch_up()
+        # Should the reads be behind all the same, they say so.
+        self._hub.acknowledge(outcome.revision)
         return outcome
+
+    async def _catch_up(self) -> None:
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CATCH_UP):
+                    await self._source.verify()
+                    return
+            self._source.reconnect()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        # Asked for here as well, since the caller may have left; asyncio would complain of it in its own words.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("a write was not made", error=str(error))
 
 
 def _check(
@@ -189,7 +219,11 @@ def _expected_version(
 
 
 def _expected_revision(request: pb.SwitchProviderRequest | pb.ApplyConfigurationRequest) -> Revision | None:
-    return convert.revision_from(request.expected_revision) if request.HasField("expected_revision") else None
+    if not request.HasField("expected_revision"):
+        return None
+    if not request.expected_revision.store_id:
+        raise invalid([Violation("expected_revision.store_id", "must be that of the revision, as a read gave it")])
+    return convert.revision_from(request.expected_revision)
 
 
 def _revision_unless(validate_only: bool, revision: Revision) -> pb.Revision | None:

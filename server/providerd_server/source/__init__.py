@@ -26,5 +26,9 @@ class Source(Protocol):
         """Returns after a read that began after this call. Bound it: with the truth away it takes as long."""
         ...
 
+    def reconnect(self) -> None:
+        """Gives up the connection that reads for a new one, since it takes too long."""
+        ...
+
 
 __all__ = ["Publish", "Source"]

@@ -62,6 +62,8 @@ class Listener:
                 # At the start it fails along with the reader, which says so in better words.
                 if self.health is Health.LISTENING:
                     log.warning("lost the LISTEN connection; polling meanwhile", error=summary(error))
+            except Exception:
+                log.exception("listening failed unexpectedly; trying again")
             if self.health is not Health.DEAF:
                 self.health = Health.CONNECTING
             await asyncio.sleep(backoff.next())

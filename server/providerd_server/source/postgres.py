@@ -12,7 +12,7 @@ import structlog
 
 from providerd.backoff import Backoff
 from providerd_server.pgversion import version_warning
-from providerd_server.snapshot import Revision, Snapshot
+from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 from providerd_server.source import Publish
 from providerd_server.source.listener import Listener
 from providerd_server.source.schema import SchemaError, check_schema
@@ -49,6 +49,7 @@ class PostgresSource:
         self.listener = Listener(database, self._hint, probe_interval)
         self._current: Revision | None = None
         self._verified_at = -float("inf")
+        self._reader: Connection | None = None
         self._wake = asyncio.Event()
         self._must_read = False
         self._waiting: list[asyncio.Future[None]] = []
@@ -67,6 +68,11 @@ class PostgresSource:
         self._wake.set()
         await done
 
+    def reconnect(self) -> None:
+        """Gives up the connection that reads for a new one."""
+        if self._reader is not None:
+            self._reader.terminate()
+
     async def run(self, publish: Publish) -> None:
         """Follows the database until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -82,10 +88,13 @@ class PostgresSource:
                 self._trouble.told("the database is not fit to serve from", str(error), self.age)
             except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
                 self._trouble.told("cannot read the database", summary(error), self.age)
+            except Exception:
+                # A supervisor that ends would take the daemon with it; the log has what nobody foresaw.
+                log.exception("reading the database failed unexpectedly; trying again")
             await asyncio.sleep(backoff.next())
 
     async def _follow(self, publish: Publish, backoff: Backoff) -> None:
-        connection = await self._database.connect()
+        connection = self._reader = await self._database.connect()
         try:
             await self._warn_of_version(connection)
             await check_schema(connection)
@@ -95,6 +104,7 @@ class PostgresSource:
                 backoff.reset()
                 await self._rest()
         finally:
+            self._reader = None
             connection.terminate()
 
     async def _read(self, connection: Connection, publish: Publish) -> None:
@@ -132,8 +142,18 @@ class PostgresSource:
         rows = await connection.fetch(_SNAPSHOT)
         stored = [row for row in rows if row["id"] is not None]
         await self._keys.learn(connection, [(row["provider_name"], row["api_key_encrypted"]) for row in stored])
-        providers = [provider_from_row(row, self._keys.of(row["api_key_encrypted"])) for row in stored]
+        providers = [provider for row in stored if (provider := self._provider(row)) is not None]
         return Snapshot(_revision(rows[0] if rows else None), {p.provider_name: p for p in providers})
+
+    def _provider(self, row: Any) -> StoredProvider | None:
+        """The provider in a row. One that cannot be read, which the schema prevents, must not take the others along."""
+        try:
+            return provider_from_row(row, self._keys.of(row["api_key_encrypted"]))
+        except (ValueError, RecursionError) as error:
+            log.error(
+                "a provider cannot be read and is left out", provider_name=row["provider_name"], error=summary(error)
+            )
+            return None
 
     def _hint(self, payload: str | None) -> None:
         current = self._current

@@ -42,15 +42,17 @@ class Database:
         url: The connection URL; it may hold a password, so it is never printed.
         connect_timeout: Seconds for a connection to be made.
         command_timeout: Seconds for one statement to be answered.
-        acquire_timeout: Seconds a write waits for a connection.
+        queue_timeout: Seconds a call waits for its turn while others use all connections.
+        acquire_timeout: Seconds a connection may take once it is a call's turn.
         lock_timeout: Seconds a write waits for the revision lock.
         write_timeout: Seconds a write may take in all once it has its connection.
         pool_size: The most connections that writes use.
     """
 
     url: SecretStr
-    connect_timeout: float = 5.0
+    connect_timeout: float = 3.0
     command_timeout: float = 4.0
+    queue_timeout: float = 10.0
     acquire_timeout: float = 2.0
     lock_timeout: float = 2.0
     write_timeout: float = 3.0
@@ -64,7 +66,8 @@ class Database:
     @property
     def pooled(self) -> bool:
         """Whether the URL leads to a transaction pooler."""
-        return urlsplit(self.url.get_secret_value()).port == _POOLER_PORT
+        hosts = urlsplit(self.url.get_secret_value()).netloc.rpartition("@")[2].split(",")
+        return any(host.endswith(f":{_POOLER_PORT}") for host in hosts)
 
     async def connect(self) -> Connection:
         """Opens a connection of its own, outside the pool.

@@ -6,7 +6,7 @@ import json
 
 import asyncpg
 
-from providerd_server.errors import Kind, Refusal, Violation, invalid
+from providerd_server.errors import Kind, Refusal, Violation, busy, invalid
 from providerd_server.store.database import CONNECTION_ERRORS
 
 # SQLSTATEs that the schema raises; see migrations/README_MIGRATIONS.md.
@@ -55,11 +55,11 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
         rule = getattr(error, "constraint_name", None) or state
         return invalid([Violation(_field(error), f"refused by the database ({rule})")])
     if isinstance(error, asyncpg.LockNotAvailableError):
-        return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", "another change has held the store for too long; try again")
+        return busy("another change has held the store for too long; try again")
     if state == NOT_IN_PREREQUISITE_STATE:
         return _unavailable()
     if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
-        return Refusal(Kind.UNAVAILABLE, "STORE_BUSY", "the change lost a conflict several times; try again")
+        return busy("the change lost a conflict several times; try again")
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError | asyncpg.InsufficientResourcesError):
         return Refusal(
             Kind.UNAVAILABLE,

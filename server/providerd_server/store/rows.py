@@ -43,6 +43,9 @@ STATUS_COLUMNS = ("is_active", "config_version", "created_at", "updated_at", "up
 
 COLUMNS = ("id", "provider_name", *CONTENT_COLUMNS, *STATUS_COLUMNS)
 
+# As the schema has it: protobuf refuses to carry much more.
+DEEPEST = 32
+
 # For SELECT lists; the ciphertext rides along to be fingerprinted and decrypted.
 SELECT_LIST = ", ".join(f"p.{column}" for column in (*COLUMNS, "api_key_encrypted"))
 
@@ -52,8 +55,25 @@ def provider_from_row(row: Mapping[str, Any], api_key: SecretStr | None = None) 
     values = {column: row[column] for column in COLUMNS}
     for column in JSON_COLUMNS:
         text = values[column]
-        values[column] = None if text is None else json.loads(text)
+        values[column] = None if text is None else _read_json(text)
     return StoredProvider(**values, key_fingerprint=fingerprint(row["api_key_encrypted"]), api_key=api_key)
+
+
+def _read_json(text: str) -> Any:
+    document = json.loads(text)
+    if _depth(document) > DEEPEST:
+        raise ValueError(f"a document is nested deeper than {DEEPEST} levels")
+    return document
+
+
+def _depth(document: Any) -> int:
+    """How deep a document is nested; counts no further than one beyond what is allowed."""
+    level, depth = [document], 0
+    while level and depth <= DEEPEST:
+        inner = [value for value in level if isinstance(value, dict | list)]
+        level = [item for value in inner for item in (value.values() if isinstance(value, dict) else value)]
+        depth += bool(inner)
+    return depth
 
 
 def fingerprint(ciphertext: str | None) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from providerd_server.errors import busy
 from providerd_server.snapshot import Revision
 from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database, Pool, acquired
 from providerd_server.store.failures import refusal_from
@@ -42,6 +43,7 @@ class Transactions:
     def __init__(self, database: Database, pool: Pool) -> None:
         self._database = database
         self._pool = pool
+        self._turns = asyncio.Semaphore(database.pool_size)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -65,7 +67,8 @@ class Transactions:
             committing = False
             try:
                 async with self._acquired() as connection:
-                    transaction = connection.transaction()
+                    # Whatever the database's default is: a snapshot from before the lock would be of no use.
+                    transaction = connection.transaction(isolation="read_committed")
                     await transaction.start()
                     try:
                         lock_timeout = f"{int(self._database.lock_timeout * 1000)}ms"
@@ -85,8 +88,22 @@ class Transactions:
                 raise refusal_from(error, committing=committing) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _acquired(self) -> Any:
-        return acquired(self._pool, wait=self._database.acquire_timeout, limit=self._database.write_timeout)
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Connection]:
+        # A queue of our own, so that a full pool can be told from a database that is away.
+        try:
+            async with asyncio.timeout(self._database.queue_timeout):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise busy(
+                f"{self._database.pool_size} others have been ahead of this call for too long; try again"
+            ) from None
+        try:
+            limits = {"wait": self._database.acquire_timeout, "limit": self._database.write_timeout}
+            async with acquired(self._pool, **limits) as connection:
+                yield connection
+        finally:
+            self._turns.release()
 
 
 async def current_revision(connection: Connection) -> Revision:
