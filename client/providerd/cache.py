@@ -98,6 +98,14 @@ class Cache:
         """The active provider as last known, however old; None when nobody is active or nothing is known."""
         return _provider(self._current)
 
+    @property
+    def lacks_credential(self) -> bool:
+        """Whether the active provider has a key that was asked for and did not come."""
+        current = self._current
+        if current is None or not self._options.include_credential:
+            return False
+        return current.provider.has_key and current.credential is None
+
     def current(self) -> ActiveProvider:
         """Returns the active provider, if it may be served.
 
@@ -129,7 +137,12 @@ class Cache:
             return current.credential
         if not self._options.include_credential:
             raise errors.CredentialUnavailableError("the key was not asked for: pass include_credential=True")
-        raise errors.CredentialUnavailableError(f"provider {current.provider.provider_name!r} has no key")
+        name = current.provider.provider_name
+        if self.lacks_credential:
+            raise errors.CredentialUnavailableError(
+                f"the daemon cannot decrypt the key of provider {name!r}: see its log"
+            )
+        raise errors.CredentialUnavailableError(f"provider {name!r} has no key")
 
     def not_ready(self) -> ProviderdError:
         """Returns the error that says why there is no answer yet, or why there never will be one."""

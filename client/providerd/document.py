@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 # The largest number up to which a JSON number (a double) holds every integer.
-MAX_SAFE_INTEGER = 2**53
+MAX_SAFE_INTEGER = 2**53 - 1
 
 # What a document that nobody set reads as. It equals every empty document, and is told from them by identity.
 UNSET: Final[Mapping[str, Any]] = MappingProxyType({})

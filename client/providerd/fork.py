@@ -54,7 +54,12 @@ def _in_child() -> None:
     global _grpc_is_broken
     for cache in list(_connected):
         _grpc_is_broken = True
-        cache.close(ClosedError("this client was connected before the fork: create a new one in the child"))
+        cache.close(
+            ClosedError(
+                "this client was connected before the fork: close clients before forking and open new ones in the "
+                "child, or start the process with spawn"
+            )
+        )
     _connected.clear()
 
 

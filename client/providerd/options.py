@@ -36,12 +36,13 @@ class ClientOptions:
     # Whether the watch brings the active provider's key. Daemons grant it on loopback and unix sockets only.
     include_credential: bool = False
 
-    # Seconds between signs of life when nothing changes, 1 to 300. The client calls its value stale, and
-    # reconnects, after three of them without a message.
+    # Seconds between signs of life when nothing changes, 1 to 300; fewer where max_age needs it. The client calls its
+    # value stale, and reconnects, after three of them without a message.
     heartbeat_interval: float = 15.0
 
     # Reads raise StaleError once the value is older than this many seconds. None serves the last value for ever;
-    # it also is the faster read, because it needs no look at the clock.
+    # it also is the faster read, because it needs no look at the clock. The client asks for heartbeats that are
+    # frequent enough; below 4 s it takes a daemon that also polls its database more often than by default.
     max_age: float | None = None
 
     # What the daemon calls this client in its logs, as "billing-worker".
@@ -70,4 +71,11 @@ class ClientOptions:
     @property
     def patience(self) -> float:
         """Seconds without a message after which the watch counts as lost."""
-        return 3 * self.heartbeat_interval
+        return 3 * self.heartbeat
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between signs of life that the client asks for: as stated, or what max_age needs."""
+        if self.max_age is None:
+            return self.heartbeat_interval
+        return min(self.heartbeat_interval, max(1.0, self.max_age / 3))

@@ -120,8 +120,9 @@ class Stream:
         self._announcer.publish(change)
 
     def _request(self) -> pb.WatchActiveRequest:
-        seconds, fraction = divmod(self._options.heartbeat_interval, 1)
-        known = self._cache.revision
+        seconds, fraction = divmod(self._options.heartbeat, 1)
+        # A key that the daemon could not read before is no change of the store, and no heartbeat would bring it.
+        known = None if self._cache.lacks_credential else self._cache.revision
         return pb.WatchActiveRequest(
             known_revision=None if known is None else known.to_proto(),
             include_credential=self._options.include_credential,

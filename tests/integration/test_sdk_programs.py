@@ -46,7 +46,7 @@ with client:
         for read in (lambda: client.active, lambda: client.credential, lambda: client.current,
                      lambda: client.get("groq"), lambda: client.switch("groq"), client.wait_ready, client.start,
                      client.changes):
-            refused(read, "create a new one in the child")
+            refused(read, "close clients before forking")
         refused(providerd.sync.Client(address).start, "close clients before forking")
         client.close()
 
@@ -60,7 +60,7 @@ async def main():
     async with providerd.Client(address) as client:
         def check():
             assert client.state is providerd.State.CLOSED
-            refused(lambda: client.active, "create a new one in the child")
+            refused(lambda: client.active, "close clients before forking")
             os._exit(0)  # out of the parent's event loop
 
         in_child(check)
