@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from providerd import Client, RpcError, State
+from providerd import Client, RpcError, State, UnavailableError
 from tests.daemon import running_daemon
 from tests.integration.serving import free_port
 
@@ -63,6 +64,42 @@ def kill_if_alive(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def processes(data_dir: Path) -> list[int]:
+    """The postmaster and all of its children."""
+    parent = postmaster(data_dir)
+    children = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=True).stdout
+    return [parent, *map(int, children.split())]
+
+
+async def test_a_frozen_database_leaves_reads_going_writes_bounded_and_nobody_misled(data_dir: Path) -> None:
+    environment = {"PROVIDERD_DATA_DIR": str(data_dir), "PROVIDERD_STALE_AFTER": "2", "PROVIDERD_POLL_INTERVAL": "0.5"}
+    with running_daemon("", **environment) as daemon:
+        async with Client(daemon.address, timeout=30) as client:
+            await client.wait_ready(timeout=20)
+            frozen = processes(data_dir)
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                await until_state(client, State.STALE)
+                assert client.active.provider_name == "groq"
+                assert client.age >= 2
+                with pytest.raises(UnavailableError) as caught:
+                    await client.upsert({"provider_name": "groq", "description": "never"})
+                assert caught.value.reason in {"STORE_UNREACHABLE", "OUTCOME_UNKNOWN"}
+                assert (await client.get_active()).provider.provider_name == "groq"
+            finally:
+                for pid in frozen:
+                    os.kill(pid, signal.SIGCONT)
+            await until_state(client, State.READY)
+            done = await client.upsert({"provider_name": "groq", "description": "thawed"})
+            async with asyncio.timeout(20):
+                while client.active.description != "thawed":
+                    await asyncio.sleep(0.01)
+            assert client.revision is not None
+            assert done.revision is not None
+            assert client.revision.number >= done.revision.number
+
+
 async def test_what_was_acknowledged_survives_and_the_client_comes_back_by_itself(data_dir: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     environment = {"PROVIDERD_DATA_DIR": str(data_dir), "PROVIDERD_LISTEN": address}
@@ -75,9 +112,7 @@ async def test_what_was_acknowledged_survives_and_the_client_comes_back_by_itsel
         with running_daemon("", **environment) as daemon:
             await client.wait_ready(timeout=30)
             await writer.until_more(20)
-            orphan = postmaster(data_dir)
             daemon.kill()
-            kill_if_alive(orphan)
             await until_state(client, State.STALE)
             assert client.active.provider_name == "groq"  # the last good one is still served
 
