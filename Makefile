@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install up test lint protos docs bench clean
+.PHONY: help install up test model lint protos docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ up: .venv/.run ## run the daemon on an embedded PostgreSQL, on 127.0.0.1:50051
 
 test: .venv/.dev ## run the whole suite
 	@$(BIN)/pytest
+
+model: .venv/.dev ## compare providerd with a model of it at length: 500 examples of 30 steps, some ten minutes
+	@PROVIDERD_MODEL=full $(BIN)/pytest tests/model
 
 lint: .venv/.dev ## ruff, mypy, import-linter, buf, and a diff of the generated code and docs
 	$(BIN)/ruff check .
