@@ -1,10 +1,15 @@
 """The installed program, run as people run it: as a process, against a daemon of the test module's own."""
 
+import fcntl
 import itertools
 import json
+import os
+import pty
 import subprocess
+import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from providerd_server.embedded import EmbeddedPostgres
@@ -61,6 +66,67 @@ class Cli:
         done = self._psql(self.dsn, "-c", statement)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+
+class Terminal:
+    """A command at a terminal of its own, and a person who reads and types there."""
+
+    def __init__(self, cli: Cli, *arguments: str) -> None:
+        self.seen = ""
+        self._unread = 0
+        self._master, slave = pty.openpty()
+        self._process = start(
+            *arguments,
+            server=cli.daemon.address,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            # Makes it the controlling terminal, which is where a hidden prompt reads.
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def wait_for(self, text: str) -> None:
+        while text not in self.seen[self._unread :]:
+            assert self._read(), f"ended before {text!r}: {self.seen!r}"
+        self._unread = self.seen.index(text, self._unread) + len(text)
+
+    def type(self, prompt: str, line: str) -> None:
+        self.wait_for(prompt)
+        os.write(self._master, f"{line}\n".encode())
+
+    def type_hidden(self, prompt: str, line: str) -> None:
+        self.wait_for(prompt)
+        local_modes = termios.tcgetattr(self._master)[3]
+        assert not local_modes & termios.ECHO
+        os.write(self._master, f"{line}\n".encode())
+
+    def interrupt(self) -> None:
+        os.write(self._master, b"\x03")
+
+    def visible_to_others(self) -> str:
+        process = Path("/proc") / str(self._process.pid)
+        return (process / "cmdline").read_text() + (process / "environ").read_text()
+
+    def end(self) -> int:
+        while self._read():
+            pass
+        return self._process.wait(30)
+
+    def _read(self) -> bool:
+        data = b""
+        with suppress(OSError):  # what Linux says once the other side is closed
+            data = os.read(self._master, 4096)
+        self.seen += data.decode()
+        return bool(data)
 
 
 def providerd(*arguments: str, server: str = "127.0.0.1:1", stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,17 +1,11 @@
 """set-key and get --credential: a key goes in and out by these alone, and shows up nowhere else."""
 
-import fcntl
-import os
-import pty
-import termios
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from providerd_server.embedded import EmbeddedPostgres
-from tests.cli import Cli, cli_with_daemon, start
+from tests.cli import Cli, Terminal, cli_with_daemon
 from tests.conftest import Psql
 
 KEY = "sk-very-secret-0123456789"
@@ -98,60 +92,3 @@ def test_two_different_keys_on_a_terminal_are_asked_for_again(cli: Cli) -> None:
         assert terminal.end() == 130
         assert KEY not in terminal.seen
     assert cli.json("show", name)["has_key"] is False
-
-
-class Terminal:
-    """A command at a terminal of its own, and a person who reads and types there."""
-
-    def __init__(self, cli: Cli, *arguments: str) -> None:
-        self.seen = ""
-        self._unread = 0
-        self._master, slave = pty.openpty()
-        self._process = start(
-            *arguments,
-            server=cli.daemon.address,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            # Makes it the controlling terminal, which is where a hidden prompt reads.
-            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
-        )
-        os.close(slave)
-
-    def __enter__(self) -> "Terminal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._master)
-
-    def wait_for(self, text: str) -> None:
-        while text not in self.seen[self._unread :]:
-            assert self._read(), f"ended before {text!r}: {self.seen!r}"
-        self._unread = self.seen.index(text, self._unread) + len(text)
-
-    def type_hidden(self, prompt: str, line: str) -> None:
-        self.wait_for(prompt)
-        local_modes = termios.tcgetattr(self._master)[3]
-        assert not local_modes & termios.ECHO
-        os.write(self._master, f"{line}\n".encode())
-
-    def interrupt(self) -> None:
-        os.write(self._master, b"\x03")
-
-    def visible_to_others(self) -> str:
-        process = Path("/proc") / str(self._process.pid)
-        return (process / "cmdline").read_text() + (process / "environ").read_text()
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        return self._process.wait(30)
-
-    def _read(self) -> bool:
-        data = b""
-        with suppress(OSError):  # what Linux says once the other side is closed
-            data = os.read(self._master, 4096)
-        self.seen += data.decode()
-        return bool(data)

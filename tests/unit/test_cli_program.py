@@ -22,12 +22,22 @@ def test_the_help_of_each_command_has_an_example(command: click.Command) -> None
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_each_command_that_reads_or_writes_takes_the_common_options(command: click.Command) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
-    assert {"--server", "--timeout", "--json"} <= options or command.name == "completion"
+    assert {"--server", "--timeout"} <= options or command.name == "completion"
+    assert "--json" in options or command.name in ("completion", "export")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_each_command_that_changes_something_can_be_tried_and_explained(command: click.Command) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    changing = {"switch", "upsert", "enable", "disable", "set-key", "delete", "rollback", "import"}
+    wanted = {"--dry-run", "--reason"} if command.name in changing else set()
+    assert options & {"--dry-run", "--reason"} == wanted
+    assert ("--yes" in options) == (command.name in {"delete", "rollback", "import"})
 
 
 def test_the_help_lists_all_commands_and_exit_codes() -> None:
     shown = CliRunner().invoke(program, ["--help"]).output
-    for command in (*(command.name for command in COMMANDS), "serve", "migrate"):
+    for command in (*(command.name for command in COMMANDS), "serve", "migrate", "psql"):
         assert f"\n  {command} " in shown
     for code in ExitCode:
         assert f"\n  {code:d}  " in EXIT_CODES
@@ -69,3 +79,8 @@ def test_starting_imports_no_more_than_it_needs(arguments: list[str]) -> None:
     modules = set(done.stderr.splitlines()[-1].split())
     assert "providerd.cli.reading" in modules
     assert not modules & {"rich.console", "providerd_server", "asyncpg", "pydantic", "providerd.sync"}
+
+
+def test_subcommands_of_other_packages_are_listed_below_their_command() -> None:
+    assert "\n  admin-settings  " in CliRunner().invoke(program, ["import", "--help"]).output
+    assert "admin-settings" not in CliRunner().invoke(program, ["--help"]).output
