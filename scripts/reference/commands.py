@@ -28,7 +28,7 @@ def page() -> str:
         "# Commands",
         "Source: the commands of `client/providerd/cli/` and of the entry points `providerd.commands`.",
         _INTRODUCTION,
-        bullets(f"{link(context.command_path)}: {_summary(context.command)}" for context in contexts[1:]),
+        bullets(f"{link(_path(context))}: {_summary(context.command)}" for context in contexts[1:]),
         *(_section(context) for context in contexts),
     )
 
@@ -50,19 +50,24 @@ def _context(command: click.Command, name: str, parent: click.Context | None) ->
 
 def _section(context: click.Context) -> str:
     command = context.command
-    usage = [context.command_path, *command.collect_usage_pieces(context)]
+    usage = [_path(context), *command.collect_usage_pieces(context)]
     records = [
         option.get_help_record(context)
         for option in command.get_params(context)
         if isinstance(option, click.Option) and (context.parent is None or not _EVERYWHERE & {*option.opts})
     ]
     return markdown.page(
-        f"## {context.command_path}",
+        f"## {_path(context)}",
         fenced("text", " ".join(filter(None, usage))),
         prose(inspect.cleandoc(command.help or "").replace("\b", "")),
         table(("Option", "Meaning"), [(code(names), prose(text)) for names, text in filter(None, records)]),
         _epilog(command),
     )
+
+
+def _path(context: click.Context) -> str:
+    # Not command_path: that has the arguments of the commands above in it.
+    return f"{_path(context.parent)} {context.info_name}" if context.parent else str(context.info_name)
 
 
 def _summary(command: click.Command) -> str:
