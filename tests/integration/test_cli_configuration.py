@@ -37,7 +37,7 @@ def test_what_is_exported_imports_to_no_change(cli: Cli, tmp_path: Path) -> None
     cli.create(
         "odd", display_name="Ünï 'quoted' \U0001f600", description="yes\n- no: 1e3\t#", supported_models=["small"]
     )
-    cli.create("empty", model_capabilities={}, additional_headers={"X-No": "off", "X-Time": "2026-03-01"})
+    cli.create("dated", additional_headers={"X-No": "off", "X-Time": "2026-03-01", "X-Exponent": "1e3"})
     revision = newest(cli)
     for name in ("all.yaml", "all.json"):
         file = tmp_path / name
@@ -48,6 +48,12 @@ def test_what_is_exported_imports_to_no_change(cli: Cli, tmp_path: Path) -> None
     both = yaml.safe_load((tmp_path / "all.yaml").read_text()), json.loads((tmp_path / "all.json").read_text())
     assert both[0] == both[1]
     assert newest(cli) == revision
+
+
+def test_an_empty_document_is_told_from_none(cli: Cli) -> None:
+    cli.create("hollow", model_capabilities={})
+    assert cli("import", "-", stdin=cli("export").stdout).stdout.startswith("nothing to do: ")
+    cli("delete", "hollow", "--yes")
 
 
 def test_an_export_is_the_same_each_time_and_holds_what_people_write(cli: Cli) -> None:
