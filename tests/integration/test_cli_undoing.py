@@ -69,6 +69,7 @@ def test_a_deleted_provider_comes_back_without_its_key(cli: Cli) -> None:
     back = cli("rollback", "lost", str(before), "--yes").stdout.splitlines()
     assert back[0] == "+ lost"
     assert '  + description: "old"' in back
+    assert not any("is_active" in line or "provider_name" in line for line in back)
     shown = cli.json("show", "lost")
     assert (shown["description"], shown["has_key"], shown["is_active"]) == ("old", False, False)
 

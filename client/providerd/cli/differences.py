@@ -61,7 +61,7 @@ def changes_json(changes: Iterable[FieldChange]) -> list[dict[str, Any]]:
 
 def _diff_lines(diffs: Iterable[ProviderDiff], room: int | None, besides: Set[str] = frozenset()) -> Iterator[Text]:
     for diff in diffs:
-        hidden = besides if diff.kind is DiffKind.CHANGED else {*besides, "provider_name"}
+        hidden = besides if diff.kind is DiffKind.CHANGED else {"provider_name", "is_active"}
         changes = [change for change in diff.changes if change.field not in hidden]
         if changes or diff.kind is not DiffKind.CHANGED:
             yield _line(_SIGNS[diff.kind], diff.provider_name)
