@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.model import answers, contents, rpcs
 from tests.model.judge import ACTOR, Judge
 from tests.model.model import Broken, Refused, State, Table
-from tests.model.statements import EnableAll, Statement, statements
+from tests.model.statements import EnableAll, SetKey, Statement, statements
 from tests.model.watching import Watcher
 from tests.model.world import World
 
@@ -54,11 +54,10 @@ class Machine(RuleBasedStateMachine):
     def _now(self) -> State:
         return self._states[max(self._states)]
 
-    @initialize(enable=st.booleans())
-    def begin(self, enable: bool) -> None:
-        # As seeded only one provider can be switched to.
-        if enable:
-            self._transact([EnableAll()])
+    @initialize(enable=st.booleans(), keyed=st.dictionaries(contents.names, contents.keys))
+    def begin(self, enable: bool, keyed: dict[str, str]) -> None:
+        # As seeded no provider has a key, and only one can be switched to.
+        self._transact([EnableAll()] * enable + [SetKey(name, key) for name, key in keyed.items()])
 
     @rule(name=contents.names, expectation=contents.expectations, validate_only=_tries)
     def switch(self, name: str, expectation: str, validate_only: bool) -> None:

@@ -18,7 +18,7 @@ from tests.model.world import World
 
 _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 PROFILES = {
-    "short": settings(_COMMON, max_examples=40, stateful_step_count=20),
+    "short": settings(_COMMON, max_examples=30, stateful_step_count=20),
     "full": settings(_COMMON, max_examples=500, stateful_step_count=30),
 }
 
@@ -39,7 +39,6 @@ def test_providerd_does_what_the_model_does(
     profile = PROFILES[os.environ.get("PROVIDERD_MODEL", "short")]
     with asyncio.Runner() as runner:
         admin = runner.run(asyncpg.connect(cluster.dsn("postgres")))
-
         bench = Bench(runner.get_loop(), lambda: World(admin, cluster.dsn), tally)
 
         class Providerd(Machine):

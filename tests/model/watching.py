@@ -71,12 +71,15 @@ class Watcher:
 
     async def until(self, state: State, following: asyncio.Task[None]) -> None:
         """Returns when what it was told last is the active provider of ``state``."""
-        async with asyncio.timeout(_WITHIN), self._news:
-            while not (self.told and self.told[-1].is_of(state, with_credential=self._with_credential)):
-                if following.done():
-                    following.result()
-                    raise AssertionError("a watch has ended by itself")
-                await self._news.wait()
+        try:
+            async with asyncio.timeout(_WITHIN), self._news:
+                while not (self.told and self.told[-1].is_of(state, with_credential=self._with_credential)):
+                    if following.done():
+                        following.result()
+                        raise AssertionError("a watch has ended by itself")
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"not told of revision {state.revision}, but last: {self.told[-1:]}") from None
 
     def check(self, states: Mapping[int, State]) -> None:
         """Wants every message so far to have told of the state that its revision had."""

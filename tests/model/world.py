@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -78,12 +79,13 @@ class World:
         )
 
     async def kill_backends(self) -> None:
-        """Ends every connection that the daemon has to the database."""
+        """Ends every connection that the daemon has to the database, and returns when the sockets are closed."""
         pids = [row["pid"] for row in await self.sql.fetch(_BACKENDS)]
         await self.sql.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid", pids)
         async with asyncio.timeout(10):
-            while await self.sql.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY($1)", pids):
-                continue
+            # pg_stat_activity forgets a backend before its socket is closed; the process table only after.
+            while any(_exists(pid) for pid in pids):
+                await asyncio.sleep(0)
 
     async def seeded(self) -> State:
         """The state that the migrations leave behind."""
@@ -173,3 +175,13 @@ class World:
             f"%{CANARY}%",
         )
         return found
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
