@@ -130,10 +130,8 @@ def _query_and_switch(both: Both) -> None:
     )
     assert decrypted == [KEY]
     assert both.cli.json("get", "--credential")["credential"]["api_key"] == KEY
-    # Switching to a disabled one
-    assert "Provider openrouter is disabled" in both.sql_error(
-        "SELECT switch_active_provider('openrouter', 'admin_user')"
-    )
+    disabled = "Provider openrouter is disabled"
+    assert disabled in both.sql_error("SELECT switch_active_provider('openrouter', 'admin_user')")
     assert disabled in both.cli_error("switch", "openrouter", code=4)
 
 
