@@ -71,7 +71,7 @@ def checked(value: Any, path: str, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [checked(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
-        raise invalid(path, "an integer beyond 2**53 loses digits in JSON: write it as a string")
+        raise invalid(path, "an integer beyond 2**53 - 1 loses digits in JSON: write it as a string")
     if isinstance(value, float) and not math.isfinite(value):
         raise invalid(path, f"JSON has no number {value}")
     if value is None or isinstance(value, bool | int | float | str):

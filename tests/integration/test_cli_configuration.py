@@ -50,12 +50,6 @@ def test_what_is_exported_imports_to_no_change(cli: Cli, tmp_path: Path) -> None
     assert newest(cli) == revision
 
 
-def test_an_empty_document_is_told_from_none(cli: Cli) -> None:
-    cli.create("hollow", model_capabilities={})
-    assert cli("import", "-", stdin=cli("export").stdout).stdout.startswith("nothing to do: ")
-    cli("delete", "hollow", "--yes")
-
-
 def test_an_export_is_the_same_each_time_and_holds_what_people_write(cli: Cli) -> None:
     cli("set-key", "openrouter", stdin=f"{KEY}\n")
     first, second = cli("export"), cli("export")
@@ -272,3 +266,9 @@ def test_files_that_are_too_large_or_no_text_are_5(cli: Cli, tmp_path: Path) -> 
 def test_other_imports_are_subcommands(cli: Cli, tmp_path: Path) -> None:
     assert "admin_settings.json" in cli("import", "admin-settings", "--help").stdout
     assert cli("import", str(tmp_path), "more").returncode == 2
+
+
+def test_an_empty_document_is_told_from_none(cli: Cli) -> None:
+    cli.create("hollow", model_capabilities={})
+    assert cli("import", "-", stdin=cli("export").stdout).stdout.startswith("nothing to do: ")
+    cli("delete", "hollow", "--yes")

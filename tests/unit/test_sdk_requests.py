@@ -85,8 +85,8 @@ def test_what_json_would_change_is_refused_by_name(value: object, why: str) -> N
 
 
 def test_the_largest_exact_integers_are_sent() -> None:
-    config = upsert({"provider_name": "groq", "request_builder_config": {"n": 2**53 - 1}}).provider.request_builder_config
-    assert config["n"] == 2**53 - 1
+    sent = upsert({"provider_name": "groq", "request_builder_config": {"n": 2**53 - 1}}).provider
+    assert sent.request_builder_config["n"] == 2**53 - 1
 
 
 def test_endless_json_is_refused() -> None:
