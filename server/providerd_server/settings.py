@@ -40,8 +40,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-def _seed_name(name: str) -> Any:
-    return Field(default=None, validation_alias=AliasChoices(name))
+def _seed_name(name: str, description: str) -> Any:
+    return Field(default=None, validation_alias=AliasChoices(name), description=description)
 
 
 class Settings(BaseSettings):
@@ -67,12 +67,15 @@ class Settings(BaseSettings):
         default=None, description="Migrate the database at start. Default: only the embedded one."
     )
 
-    supabase_db_url: SecretStr | None = _seed_name("SUPABASE_DB_URL")
-    supabase_db_host: str | None = _seed_name("SUPABASE_DB_HOST")
-    supabase_db_port: int | None = _seed_name("SUPABASE_DB_PORT")
-    supabase_db_name: str | None = _seed_name("SUPABASE_DB_NAME")
-    supabase_db_user: str | None = _seed_name("SUPABASE_DB_USER")
-    supabase_db_password: SecretStr | None = _seed_name("SUPABASE_DB_PASSWORD")
+    supabase_db_url: SecretStr | None = _seed_name(
+        "SUPABASE_DB_URL",
+        "The database: postgresql://user:password@host:5432/name. Special characters of the password as %XX.",
+    )
+    supabase_db_host: str | None = _seed_name("SUPABASE_DB_HOST", "The database's host, where there is no URL.")
+    supabase_db_port: int | None = _seed_name("SUPABASE_DB_PORT", "Its port; 5432 by default.")
+    supabase_db_name: str | None = _seed_name("SUPABASE_DB_NAME", "Its name; postgres by default.")
+    supabase_db_user: str | None = _seed_name("SUPABASE_DB_USER", "Its user; postgres by default.")
+    supabase_db_password: SecretStr | None = _seed_name("SUPABASE_DB_PASSWORD", "The user's password.")
     db_encryption_key: SecretStr = Field(
         default=SecretStr(PUBLISHED_PASSPHRASE),
         validation_alias=AliasChoices("DB_ENCRYPTION_KEY"),
