@@ -258,26 +258,22 @@ BEGIN
         ) field(name, value)
         WHERE field.value <= 0;
     RETURN QUERY
-        SELECT field.name, format('%s holds the number %s, which a 64-bit float cannot hold exactly: write it as a '
-                                  'string', field.name, left(provider_inexact_number(field.value), 40))
+        SELECT field.name, problem.message
         FROM (VALUES
             ('additional_headers', config.additional_headers),
             ('request_builder_config', config.request_builder_config),
             ('response_extractor_config', config.response_extractor_config),
             ('supported_models', config.supported_models),
             ('model_capabilities', config.model_capabilities)
-        ) field(name, value)
-        WHERE provider_inexact_number(field.value) IS NOT NULL;
-    RETURN QUERY
-        SELECT field.name, format('%s must not be nested deeper than 32 levels', field.name)
-        FROM (VALUES
-            ('additional_headers', config.additional_headers),
-            ('request_builder_config', config.request_builder_config),
-            ('response_extractor_config', config.response_extractor_config),
-            ('supported_models', config.supported_models),
-            ('model_capabilities', config.model_capabilities)
-        ) field(name, value)
-        WHERE jsonb_path_exists(field.value, 'strict $.**{32} ? (@.type() == "object" || @.type() == "array")');
+        ) field(name, value),
+        LATERAL (VALUES
+            (provider_inexact_number(field.value) IS NOT NULL,
+             format('%s holds the number %s, which a 64-bit float cannot hold exactly: write it as a string',
+                    field.name, left(provider_inexact_number(field.value), 40))),
+            (jsonb_path_exists(field.value, 'strict $.**{32} ? (@.type() == "object" || @.type() == "array")'),
+             format('%s must not be nested deeper than 32 levels', field.name))
+        ) problem(applies, message)
+        WHERE problem.applies;
 END
 $$;
 

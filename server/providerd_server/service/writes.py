@@ -21,7 +21,7 @@ from providerd_server.snapshot import Revision
 from providerd_server.source import Source
 from providerd_server.store import Store, Transactions
 from providerd_server.store.configuration import apply
-from providerd_server.store.providers import Switched
+from providerd_server.store.providers import Saved, Switched
 from providerd_server.validation import name_violations, text_violations
 
 log = structlog.get_logger(__name__)
@@ -106,13 +106,7 @@ class Writes:
                 actor=request.actor,
             )
         )
-        return pb.UpsertProviderResponse(
-            provider=convert.provider_message(outcome.after),
-            created=outcome.before is None,
-            changed=outcome.changed,
-            changes=convert.change_messages(outcome.changes),
-            revision=_revision_unless(request.validate_only, outcome.revision),
-        )
+        return pb.UpsertProviderResponse(**_saved(outcome, request.validate_only))
 
     async def delete_provider(self, request: pb.DeleteProviderRequest, _: Context) -> Message:
         """Deletes a provider."""
@@ -148,13 +142,7 @@ class Writes:
                 actor=request.actor,
             )
         )
-        return pb.RollbackProviderResponse(
-            provider=convert.provider_message(outcome.after),
-            created=outcome.before is None,
-            changed=outcome.changed,
-            changes=convert.change_messages(outcome.changes),
-            revision=_revision_unless(request.validate_only, outcome.revision),
-        )
+        return pb.RollbackProviderResponse(**_saved(outcome, request.validate_only))
 
     async def apply_configuration(self, request: pb.ApplyConfigurationRequest, _: Context) -> Message:
         """Brings all providers to a stated configuration."""
@@ -228,6 +216,17 @@ def _expected_revision(request: pb.SwitchProviderRequest | pb.ApplyConfiguration
 
 def _revision_unless(validate_only: bool, revision: Revision) -> pb.Revision | None:
     return None if validate_only else convert.revision_message(revision)
+
+
+def _saved(outcome: Saved, validate_only: bool) -> dict[str, Any]:
+    """The fields that the responses of all changes of content have."""
+    return {
+        "provider": convert.provider_message(outcome.after),
+        "created": outcome.before is None,
+        "changed": outcome.changed,
+        "changes": convert.change_messages(outcome.changes),
+        "revision": _revision_unless(validate_only, outcome.revision),
+    }
 
 
 def _key_warnings(outcome: Switched) -> list[pb.Warning]:
