@@ -277,11 +277,22 @@ BEGIN
 END
 $$;
 
+-- Marks an UPDATE that says who makes it, for validate_provider_config(), which sets updated_at in any case. One that
+-- does not say so must not be put down to whoever made the change before.
+CREATE OR REPLACE FUNCTION note_provider_editor() RETURNS TRIGGER
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    NEW.updated_at := '-infinity';
+    RETURN NEW;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION validate_provider_config() RETURNS TRIGGER
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     violations JSONB;
     content_changed BOOLEAN := TRUE;
+    editor_given BOOLEAN := TG_OP = 'INSERT' OR NEW.updated_at = '-infinity';
 BEGIN
     NEW.api_key_encrypted := provider_key_hex(NEW.api_key_encrypted);
     IF TG_OP = 'UPDATE' THEN
@@ -301,7 +312,8 @@ BEGIN
             TABLE = TG_TABLE_NAME, COLUMN = violations #>> '{0,column}';
     END IF;
     NEW.updated_at := clock_timestamp();
-    NEW.updated_by := coalesce(nullif(current_setting('providerd.actor', TRUE), ''), NEW.updated_by, SESSION_USER);
+    NEW.updated_by := coalesce(
+        nullif(current_setting('providerd.actor', TRUE), ''), CASE WHEN editor_given THEN NEW.updated_by END, SESSION_USER);
     IF TG_OP = 'INSERT' THEN
         NEW.created_at := NEW.updated_at;
         NEW.config_version := 1;
@@ -398,6 +410,10 @@ CREATE OR REPLACE TRIGGER trg_ensure_single_active_provider
 CREATE OR REPLACE TRIGGER trg_prevent_active_provider_deletion
     BEFORE DELETE ON llm_provider_configs
     FOR EACH ROW WHEN (OLD.is_active) EXECUTE FUNCTION prevent_active_provider_deletion();
+-- Triggers fire in the order of their names, so this one comes before the validation.
+CREATE OR REPLACE TRIGGER trg_note_provider_editor
+    BEFORE UPDATE OF updated_by ON llm_provider_configs
+    FOR EACH ROW EXECUTE FUNCTION note_provider_editor();
 CREATE OR REPLACE TRIGGER trg_validate_provider_config
     BEFORE INSERT OR UPDATE ON llm_provider_configs
     FOR EACH ROW EXECUTE FUNCTION validate_provider_config();
@@ -419,6 +435,7 @@ ALTER TABLE llm_provider_configs
     ENABLE ALWAYS TRIGGER trg_lock_provider_store,
     ENABLE ALWAYS TRIGGER trg_ensure_single_active_provider,
     ENABLE ALWAYS TRIGGER trg_prevent_active_provider_deletion,
+    ENABLE ALWAYS TRIGGER trg_note_provider_editor,
     ENABLE ALWAYS TRIGGER trg_validate_provider_config,
     ENABLE ALWAYS TRIGGER trg_log_provider_config_change,
     ENABLE ALWAYS TRIGGER trg_refuse_provider_truncate;
@@ -492,7 +509,7 @@ BEGIN
             'llm_provider_configs_id_seq, llm_provider_config_history_id_seq FROM ' || grantee;
         EXECUTE 'REVOKE ALL ON FUNCTION lock_provider_store, next_provider_revision, queue_provider_writers, '
             'provider_content, provider_key_fingerprint, provider_key_hex, provider_inexact_number, '
-            'provider_document_violations, provider_config_violations, validate_provider_config, '
+            'provider_document_violations, provider_config_violations, validate_provider_config, note_provider_editor, '
             'ensure_single_active_provider, prevent_active_provider_deletion, refuse_provider_truncate, '
             'provider_update_action, log_provider_config_change, get_active_provider, switch_active_provider '
             'FROM ' || grantee;

@@ -23,6 +23,7 @@ DROP FUNCTION IF EXISTS
     prevent_active_provider_deletion(),
     ensure_single_active_provider(),
     validate_provider_config(),
+    note_provider_editor(),
     provider_document_violations(TEXT, JSONB, TEXT, TEXT[]),
     provider_inexact_number(JSONB),
     provider_key_hex(TEXT),

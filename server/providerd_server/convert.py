@@ -73,7 +73,10 @@ def provider_message(provider: StoredProvider) -> pb.Provider:
     for name in _STRUCT_FIELDS:
         value = getattr(provider, name)
         if value is not None:
-            getattr(message, name).update(value)
+            document = getattr(message, name)
+            # An empty document is there all the same, which updating it with nothing would not say.
+            document.SetInParent()
+            document.update(value)
     for name in ("context_window_tokens", "max_output_tokens_limit"):
         if (limit := getattr(provider, name)) is not None:
             setattr(message, name, limit)

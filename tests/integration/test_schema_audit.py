@@ -96,6 +96,19 @@ async def test_who_is_the_actor_else_the_column_else_the_session(
         assert (await row_of(db, "mine"))["updated_by"] == expected
 
 
+async def test_an_update_that_does_not_say_who_is_not_put_down_to_whoever_was_before(database: str) -> None:
+    async with connected(database) as db:
+        for turn in range(2):  # the second time the column does not change, and is said all the same
+            await db.execute(
+                "UPDATE llm_provider_configs SET description = $1, updated_by = 'ann' WHERE provider_name = 'groq'",
+                f"ann {turn}",
+            )
+            assert (await last_entry(db))["changed_by"] == "ann"
+        await db.execute("UPDATE llm_provider_configs SET description = 'x' WHERE provider_name = 'groq'")
+        assert (await last_entry(db))["changed_by"] == "providerd"
+        assert (await row_of(db, "groq"))["updated_by"] == "providerd"
+
+
 @pytest.mark.parametrize("actor", ["ops", None])
 async def test_a_deletion_is_not_put_down_to_whoever_updated_last(database: str, actor: str | None) -> None:
     async with connected(database) as db:

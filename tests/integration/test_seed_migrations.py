@@ -124,6 +124,7 @@ async def test_creating_again_repairs_what_is_missing(psql: Psql, database: str)
     assert {(row["tgname"], row["tgenabled"]) for row in states} == {
         ("trg_lock_provider_store", b"A"),
         ("trg_ensure_single_active_provider", b"A"),
+        ("trg_note_provider_editor", b"A"),
         ("trg_prevent_active_provider_deletion", b"A"),
         ("trg_validate_provider_config", b"A"),
         ("trg_log_provider_config_change", b"A"),

@@ -282,6 +282,8 @@ async def test_a_switch_can_be_tried_first(database: str) -> None:
         await daemon.call("UpsertProvider", provider=MISTRAL)
         before = await revision(daemon)
         plan = await daemon.call("SwitchProvider", provider_name="mistral", validate_only=True)
+        # What was only tried is no revision that reads could be behind of.
+        assert not (await daemon.call("GetActiveProvider")).source.stale
         assert (plan.previous.provider_name, plan.active.provider_name, plan.switched) == ("groq", "mistral", True)
         assert not plan.HasField("revision")
         assert (await daemon.call("GetActiveProvider")).provider.provider_name == "groq"

@@ -79,7 +79,8 @@ class Writes:
                 validate_only=request.validate_only,
                 reason=request.reason,
                 actor=request.actor,
-            )
+            ),
+            dry_run=request.validate_only,
         )
         response = pb.SwitchProviderResponse(
             active=convert.provider_message(outcome.active),
@@ -104,7 +105,8 @@ class Writes:
                 validate_only=request.validate_only,
                 reason=request.reason,
                 actor=request.actor,
-            )
+            ),
+            dry_run=request.validate_only,
         )
         return pb.UpsertProviderResponse(**_saved(outcome, request.validate_only))
 
@@ -118,7 +120,8 @@ class Writes:
                 validate_only=request.validate_only,
                 reason=request.reason,
                 actor=request.actor,
-            )
+            ),
+            dry_run=request.validate_only,
         )
         return pb.DeleteProviderResponse(
             provider=convert.provider_message(outcome.provider),
@@ -140,7 +143,8 @@ class Writes:
                 validate_only=request.validate_only,
                 reason=request.reason,
                 actor=request.actor,
-            )
+            ),
+            dry_run=request.validate_only,
         )
         return pb.RollbackProviderResponse(**_saved(outcome, request.validate_only))
 
@@ -154,7 +158,8 @@ class Writes:
                 validate_only=request.validate_only,
                 reason=request.reason,
                 actor=request.actor,
-            )
+            ),
+            dry_run=request.validate_only,
         )
         return pb.ApplyConfigurationResponse(
             diffs=convert.diff_messages(outcome.diffs),
@@ -162,13 +167,15 @@ class Writes:
             revision=_revision_unless(request.validate_only, outcome.revision),
         )
 
-    async def _durably(self, write: Coroutine[Any, Any, T]) -> T:
+    async def _durably(self, write: Coroutine[Any, Any, T], *, dry_run: bool) -> T:
         """Carries a write through even if the caller leaves, and answers when reads here show it."""
         task = asyncio.create_task(write)
         # The event loop itself only holds tasks weakly, and the caller may be gone before this one is done.
         self._running.add(task)
         task.add_done_callback(self._ended)
         outcome = await asyncio.shield(task)
+        if dry_run:
+            return outcome
         await self._catch_up()
         # Should the reads be behind all the same, they say so.
         self._hub.acknowledge(outcome.revision)

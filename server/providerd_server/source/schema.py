@@ -8,6 +8,7 @@ _TABLES = ("llm_provider_configs", "llm_provider_config_history", "llm_provider_
 
 _TRIGGERS = (
     "trg_lock_provider_store",
+    "trg_note_provider_editor",
     "trg_refuse_provider_truncate",
     "trg_validate_provider_config",
     "trg_log_provider_config_change",
