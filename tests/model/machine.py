@@ -101,12 +101,7 @@ class Machine(RuleBasedStateMachine):
         request = {"provider_name": name, **self._version_if(name, expectation), "validate_only": validate_only}
         self._write("DeleteProvider", request)
 
-    @rule(
-        name=contents.names,
-        back=st.integers(-1, 40),
-        expectation=contents.expectations,
-        validate_only=_tries,
-    )
+    @rule(name=contents.names, back=st.integers(-1, 40), expectation=contents.expectations, validate_only=_tries)
     def roll_back(self, name: str, back: int, expectation: str, validate_only: bool) -> None:
         request = {"provider_name": name, **self._version_if(name, expectation), "validate_only": validate_only}
         self._write("RollbackProvider", {**request, "revision_number": max(1, self._now.revision - back)})
