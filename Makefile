@@ -15,7 +15,7 @@ up: .venv/.run ## run the daemon on an embedded PostgreSQL, on 127.0.0.1:50051
 test: .venv/.dev ## run the whole suite
 	@$(BIN)/pytest
 
-model: .venv/.dev ## compare providerd with a model of it at length: 500 examples of 30 steps, some ten minutes
+model: .venv/.dev ## compare providerd with a model of it at length: 600 examples of 30 steps, some ten minutes
 	@PROVIDERD_MODEL=full $(BIN)/pytest tests/model
 
 lint: .venv/.dev ## ruff, mypy, import-linter, buf, and a diff of the generated code and docs

@@ -18,8 +18,9 @@ from tests.model.world import World
 
 _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 PROFILES = {
-    "short": settings(_COMMON, max_examples=30, stateful_step_count=20),
-    "full": settings(_COMMON, max_examples=500, stateful_step_count=30),
+    "short": settings(_COMMON, max_examples=40, stateful_step_count=20),
+    # Some examples end early: this many make more than 500 times 30 steps.
+    "full": settings(_COMMON, max_examples=600, stateful_step_count=30),
 }
 
 

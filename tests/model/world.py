@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ class World:
     async def stop(self) -> None:
         """Ends the daemon; its watchers must be told."""
         await self._daemons.aclose()
+        # A daemon freezes what it finds when it starts: in one process the garbage of each would stay for good.
+        gc.unfreeze()
         await asyncio.gather(*self._following)
 
     async def until_told(self, state: State) -> None:
