@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import SecretStr
@@ -59,6 +60,8 @@ def provider_from_row(row: Mapping[str, Any], api_key: SecretStr | None = None) 
     return StoredProvider(**values, key_fingerprint=fingerprint(row["api_key_encrypted"]), api_key=api_key)
 
 
+# Most documents of a new revision are those of the one before; what is parsed is never changed, so it can be shared.
+@lru_cache(maxsize=256)
 def _read_json(text: str) -> Any:
     document = json.loads(text)
     if _depth(document) > DEEPEST:
