@@ -113,6 +113,9 @@ class Hub:
         if before is not None and before.snapshot == snapshot:
             return
         self.state = _next_state(before, snapshot)
+        if before is not None and before.epoch != self.state.epoch:
+            # Its number was of a past that is gone; nothing would ever reach it again.
+            self._acknowledged = None
         self._ready.set()
         self._ring_all()
 
@@ -131,7 +134,8 @@ class Hub:
 
     def acknowledge(self, revision: Revision) -> None:
         """Remembers that a caller was told of ``revision``, which may be ahead of the state."""
-        if self._acknowledged is None or revision.number > self._acknowledged.number:
+        told = self._acknowledged
+        if told is None or revision.store_id != told.store_id or revision.number > told.number:
             self._acknowledged = revision
 
     @property

@@ -122,6 +122,17 @@ def test_a_state_older_than_what_was_acknowledged_is_behind() -> None:
     assert not hub.is_behind
 
 
+@pytest.mark.parametrize("after", [snapshot(1), snapshot(1, store=OTHER_STORE)], ids=["restored", "replaced"])
+def test_what_was_acknowledged_in_a_past_that_is_gone_is_forgotten(after: Snapshot) -> None:
+    hub = published(snapshot(5))
+    hub.acknowledge(Revision(STORE, 6))
+    assert hub.is_behind
+    hub.publish(after)
+    assert not hub.is_behind
+    hub.acknowledge(Revision(after.revision.store_id, 2))
+    assert hub.is_behind
+
+
 async def test_turning_stale_wakes_everyone_and_so_does_the_end_of_it() -> None:
     hub = published(snapshot(1))
     stale = False
