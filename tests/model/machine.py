@@ -58,6 +58,8 @@ class Machine(RuleBasedStateMachine):
     def begin(self, enable: bool, keyed: dict[str, str]) -> None:
         # As seeded no provider has a key, and only one can be switched to.
         self._transact([EnableAll()] * enable + [SetKey(name, key) for name, key in keyed.items()])
+        self._run(self._world.catch_up(self._now))
+        self._come_back()
 
     @rule(name=contents.names, expectation=contents.expectations, validate_only=_tries)
     def switch(self, name: str, expectation: str, validate_only: bool) -> None:
@@ -170,9 +172,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def come_back(self) -> None:
-        self._run(self._returning.visit(self._world.daemon))
-        assert self._returning.told[-1].revision == self._now.revision
-        self._returning.check(self._states)
+        self._come_back()
         self._count("WatchActive again", "done")
 
     @rule(there=st.integers(0, 40), back=st.integers(0, 40))
@@ -191,10 +191,16 @@ class Machine(RuleBasedStateMachine):
         try:
             # After a failure the history is not the news.
             if sys.exc_info()[0] is None:
+                self._come_back()
                 self._run(self._judge.past(self._reasons))
                 self._count("example", "explained")
         finally:
             self._run(self._world.close())
+
+    def _come_back(self) -> None:
+        self._run(self._returning.visit(self._world.daemon))
+        assert self._returning.told[-1].revision == self._now.revision
+        self._returning.check(self._states)
 
     def _upsert(self, name: str, content: dict[str, Any], **request: Any) -> None:
         self._write("UpsertProvider", {"provider": {"provider_name": name, **_populated(content)}, **request})
