@@ -36,7 +36,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
 
 
 def structure_violations(column: str, document: Any) -> Iterator[Violation]:
-    """Where the document in ``column`` departs from its schema. The seed's rules have the seed's messages."""
+    """Where the document in ``column`` departs from its schema. The founding document's rules keep its messages."""
     if document is None:
         yield Violation(f"provider.{column}", "is required")
         return
