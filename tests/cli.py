@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pty
+import select
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -110,7 +111,11 @@ class Terminal:
         os.write(self._master, f"{line}\n".encode())
 
     def interrupt(self) -> None:
-        os.write(self._master, b"\x03")
+        """Presses Ctrl-C, and again until something happens: readline may miss one that comes before its select()."""
+        for _ in range(10):
+            os.write(self._master, b"\x03")
+            if select.select([self._master], [], [], 2)[0]:
+                return
 
     def visible_to_others(self) -> str:
         process = Path("/proc") / str(self._process.pid)

@@ -303,7 +303,7 @@ async def test_what_was_acknowledged_is_read_or_the_answer_is_marked_stale(datab
         # The backend that reads, and nothing else, stops to answer.
         reader = await sql.fetchval(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            " AND query LIKE '%llm_provider_store s LEFT JOIN%'"
+            " AND query LIKE '%FROM llm_provider_store%'"
         )
         os.kill(reader, signal.SIGSTOP)
         try:

@@ -49,13 +49,17 @@ async def change(connection: asyncpg.Connection) -> int:
     return found
 
 
-async def listener_pid(sql: asyncpg.Connection) -> int | None:
-    """The backend that last probed by pg_notify: the one that listens."""
-    pid: int | None = await sql.fetchval(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%'"
-        " AND pid <> pg_backend_pid()"
-    )
-    return pid
+async def listener_pid(sql: asyncpg.Connection) -> int:
+    """The backend that last probed by pg_notify: the one that listens. Its activity may show a moment late."""
+    async with asyncio.timeout(10):
+        while True:
+            pid: int | None = await sql.fetchval(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%'"
+                " AND pid <> pg_backend_pid()"
+            )
+            if pid is not None:
+                return pid
+            await asyncio.sleep(0.02)
 
 
 async def test_a_notification_brings_a_change_long_before_the_poll(database: str) -> None:
