@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from providerd.differences import FieldChange, ProviderDiff, changes_from
 from providerd.provider import Provider, Revision
@@ -48,9 +49,7 @@ class SwitchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class UpsertResult:
-    """The outcome of an upsert: the provider after it, whether it is new, and what is different from before."""
-
+class _ContentResult:
     provider: Provider
     created: bool
     changed: bool
@@ -58,7 +57,7 @@ class UpsertResult:
     changes: tuple[FieldChange, ...]
 
     @classmethod
-    def from_proto(cls, message: pb.UpsertProviderResponse) -> UpsertResult:
+    def from_proto(cls, message: pb.UpsertProviderResponse | pb.RollbackProviderResponse) -> Self:
         """Reads the message of the API."""
         return cls(
             provider=Provider.from_proto(message.provider),
@@ -70,25 +69,13 @@ class UpsertResult:
 
 
 @dataclass(frozen=True, slots=True)
-class RollbackResult:
+class UpsertResult(_ContentResult):
+    """The outcome of an upsert: the provider after it, whether it is new, and what is different from before."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackResult(_ContentResult):
     """The outcome of a rollback: the provider after it, whether it was gone, and what is different from before."""
-
-    provider: Provider
-    created: bool
-    changed: bool
-    revision: Revision | None
-    changes: tuple[FieldChange, ...]
-
-    @classmethod
-    def from_proto(cls, message: pb.RollbackProviderResponse) -> RollbackResult:
-        """Reads the message of the API."""
-        return cls(
-            provider=Provider.from_proto(message.provider),
-            created=message.created,
-            changed=message.changed,
-            revision=_revision(message),
-            changes=changes_from(message.changes),
-        )
 
 
 @dataclass(frozen=True, slots=True)

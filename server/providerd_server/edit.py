@@ -12,7 +12,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd_server.convert import json_from_struct
 from providerd_server.errors import Violation, invalid
 from providerd_server.snapshot import StoredProvider
-from providerd_server.store.configuration import Configuration
+from providerd_server.store.configuration import Configuration, Contents
 from providerd_server.validation import NAME_RULE, NAME_SHAPE, content_violations, name_violations, text_violations
 
 _STRUCTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
@@ -60,7 +60,7 @@ class Edit:
 
     def violations(self, before: StoredProvider | None) -> list[Violation]:
         """What is wrong with it as an edit of ``before``; None means that the provider is new."""
-        found = [*self._violations, *new_violations(before, self._content(before))]
+        found = [*self._violations, *new_violations(before, self.content(before))]
         # What SQL has named otherwise must stay editable.
         if before is None and not re.fullmatch(NAME_SHAPE, self.provider_name):
             found.append(Violation("provider.provider_name", NAME_RULE))
@@ -74,9 +74,10 @@ class Edit:
         """
         if violations := self.violations(before):
             raise invalid(violations)
-        return self._content(before)
+        return self.content(before)
 
-    def _content(self, before: StoredProvider | None) -> dict[str, Any]:
+    def content(self, before: StoredProvider | None) -> dict[str, Any]:
+        """All content columns after the edit of ``before``, right or wrong."""
         return {
             name: getattr(before, name)
             if before is not None and name not in self._mask
@@ -157,7 +158,7 @@ def _snake(path: str) -> str:
 def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
     """What an ApplyConfiguration request states.
 
-    Its check refuses it with every violation of every provider at once.
+    Making its contents refuses it with every violation of every provider at once.
     """
     violations = text_violations(request.reason, request.actor)
     edits: dict[str, Edit] = {}
@@ -170,14 +171,14 @@ def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
             violations.append(Violation(f"providers[{index}].provider_name", "is stated twice"))
         edits[edit.provider_name] = edit
 
-    def check(before: Mapping[str, StoredProvider]) -> None:
+    def contents(before: Mapping[str, StoredProvider]) -> Contents:
         found = [each for name, edit in edits.items() for each in edit.violations(before.get(name))]
         if violations or found:
             raise invalid([*violations, *found])
+        return {name: edit.content(before.get(name)) for name, edit in edits.items()}
 
     return Configuration(
-        check=check,
-        providers={name: edit.merge for name, edit in edits.items()},
+        contents=contents,
         active=request.active_provider_name or None,
         delete_missing=request.delete_missing,
     )

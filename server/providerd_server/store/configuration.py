@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from providerd_server.diff import FieldChange, provider_changes
 from providerd_server.errors import active_cannot_be, disabled, not_found
 from providerd_server.snapshot import Revision, StoredProvider
 from providerd_server.store import statements
 from providerd_server.store.database import Connection
-from providerd_server.store.providers import Merge, check_revision
+from providerd_server.store.providers import check_revision
 from providerd_server.store.rows import provider_from_row
 from providerd_server.store.transaction import Transactions, current_revision
 
@@ -38,19 +39,22 @@ class Applied:
     revision: Revision
 
 
+# All content columns of each provider, by name.
+Contents = Mapping[str, Mapping[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """What is stated.
 
     Attributes:
-        check: Refuses all that is wrong with it, given the providers as they are.
-        providers: The content of each provider by name, made from the provider as it is.
+        contents: Makes the content of each stated provider by name from the providers as they are; refuses all that
+            is wrong with it.
         active: Which one is to be active; None leaves that as it is.
         delete_missing: Whether providers that are not stated are deleted.
     """
 
-    check: Callable[[Mapping[str, StoredProvider]], None]
-    providers: Mapping[str, Merge]
+    contents: Callable[[Mapping[str, StoredProvider]], Contents]
     active: str | None
     delete_missing: bool
 
@@ -73,10 +77,12 @@ async def apply(
     async def work(connection: Connection, base: Revision) -> Applied:
         check_revision(base, expected_revision)
         before = await _all(connection)
-        stated.check(_providers(before))
-        await _save_all(connection, stated, before, actor)
-        await _switch(connection, stated, actor)
-        await _disable_and_delete(connection, stated, before, actor)
+        contents = stated.contents(_providers(before))
+        await _save_all(connection, contents, before, actor)
+        await _switch(connection, stated.active, actor)
+        await _disable(connection, contents, actor)
+        if stated.delete_missing:
+            await _delete_all_but(connection, contents)
         after = await _all(connection)
         return Applied(compare(_providers(before), _providers(after)), base, await current_revision(connection))
 
@@ -102,37 +108,39 @@ def _providers(rows: Rows) -> dict[str, StoredProvider]:
     return {name: provider for name, (provider, _) in rows.items()}
 
 
-async def _save_all(connection: Connection, stated: Configuration, before: Rows, actor: str) -> None:
-    for name, merge in sorted(stated.providers.items()):
+async def _save_all(connection: Connection, contents: Contents, before: Rows, actor: str) -> None:
+    for name, content in sorted(contents.items()):
         old, ciphertext = before.get(name, (None, None))
-        content = dict(merge(old))
         # The one that is active can only be disabled after the switch to another.
-        content["is_enabled"] = content["is_enabled"] or (old is not None and old.is_active)
-        await statements.save(connection, name, content, ciphertext, actor, new=old is None)
+        enabled = content["is_enabled"] or (old is not None and old.is_active)
+        await statements.save(connection, name, {**content, "is_enabled": enabled}, ciphertext, actor, new=old is None)
 
 
-async def _switch(connection: Connection, stated: Configuration, actor: str) -> None:
-    if stated.active is None:
+async def _switch(connection: Connection, active: str | None, actor: str) -> None:
+    if active is None:
         return
-    row = await statements.find(connection, stated.active)
+    row = await statements.find(connection, active)
     if row is None:
-        raise not_found(stated.active)
+        raise not_found(active)
     if not row["is_enabled"]:
-        raise disabled(stated.active)
+        raise disabled(active)
     if not row["is_active"]:
-        await statements.switch(connection, stated.active, actor)
+        await statements.switch(connection, active, actor)
 
 
-async def _disable_and_delete(connection: Connection, stated: Configuration, before: Rows, actor: str) -> None:
+async def _disable(connection: Connection, contents: Contents, actor: str) -> None:
     now = await _all(connection)
-    for name, merge in sorted(stated.providers.items()):
+    for name, content in sorted(contents.items()):
         provider, ciphertext = now[name]
-        content = merge(before[name][0] if name in before else None)
         if provider.is_enabled and not content["is_enabled"]:
             if provider.is_active:
                 raise active_cannot_be("disabled", name)
             await statements.save(connection, name, content, ciphertext, actor, new=False)
-    for name in sorted(now.keys() - stated.providers.keys()) if stated.delete_missing else ():
+
+
+async def _delete_all_but(connection: Connection, contents: Contents) -> None:
+    now = await _all(connection)
+    for name in sorted(now.keys() - contents.keys()):
         if now[name][0].is_active:
             raise active_cannot_be("deleted", name)
         await statements.delete(connection, name)
