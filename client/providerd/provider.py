@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 from providerd.document import UNSET, from_struct, from_timestamp, plain
+from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 
 if TYPE_CHECKING:
@@ -105,30 +106,15 @@ class Provider:
         return {name: plain(value) for name, value in values.items() if value is not None and value is not UNSET}
 
 
-class Credential:
-    """A provider's API key. Readable as `api_key`; it never shows itself and cannot be copied or pickled."""
+class Credential(Secret):
+    """A provider's API key. Readable as `api_key`; it never shows itself and cannot be pickled."""
 
-    __slots__ = ("_api_key",)
-
-    def __init__(self, api_key: str) -> None:
-        self._api_key = api_key
+    __slots__ = ()
 
     @property
     def api_key(self) -> str:
         """The key in clear."""
-        return self._api_key
-
-    def __repr__(self) -> str:
-        return "Credential(api_key='********')"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Credential) and self._api_key == other._api_key
-
-    def __hash__(self) -> int:
-        return hash(self._api_key)
-
-    def __reduce_ex__(self, protocol: object) -> Never:
-        raise TypeError("a Credential cannot be pickled or copied: ask for it where it is needed")
+        return self.reveal()
 
 
 @dataclass(frozen=True, slots=True)

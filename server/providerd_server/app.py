@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 import structlog
 from grpc_health.v1._async import HealthServicer
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd_server.hub import Cause, Hub, cause_between
 from providerd_server.listening import create_server, holding, listen, set_serving
 from providerd_server.service import HistoryReads, Reads, Writes, create_handler
@@ -30,14 +30,14 @@ log = structlog.get_logger(__name__)
 _DRAIN_SECONDS = 2.0
 
 
-async def serve(settings: Settings, database_url: SecretStr) -> None:
+async def serve(settings: Settings, database_url: Secret) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
 
     Raises:
         ConfigurationError: An address cannot be taken.
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
-    if settings.db_encryption_key.get_secret_value() == PUBLISHED_PASSPHRASE:
+    if settings.db_encryption_key.reveal() == PUBLISHED_PASSPHRASE:
         log.warning(
             "keys are encrypted with the published default passphrase", hint="set DB_ENCRYPTION_KEY for production"
         )

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import click
 import structlog
-from pydantic import SecretStr
 
 from providerd.cli.failures import ExitCode, Failure
 from providerd.cli.output import print_json, print_table
+from providerd.secret import Secret
 from providerd_server import app, logs
 from providerd_server import migrate as migrations
 from providerd_server.databases import data_dir_option, database, embedded
@@ -58,7 +58,7 @@ def serve(print_config: bool, **flags: Any) -> None:
             _serve(settings, settings.database_url, migrate_first=bool(settings.migrate))
             return
         with embedded(settings, share=False) as postgres:
-            _serve(settings, SecretStr(postgres.dsn()), migrate_first=settings.migrate is not False)
+            _serve(settings, Secret(postgres.dsn()), migrate_first=settings.migrate is not False)
 
 
 @click.group()
@@ -74,7 +74,7 @@ def migrate() -> None:
 def up(**flags: Any) -> None:
     """Apply what is missing."""
     with _told_in_one_line(), database(load(**flags)) as url:
-        applied = _run(migrations.up(url.get_secret_value()))
+        applied = _run(migrations.up(url.reveal()))
     for migration in applied:
         click.echo(f"applied {migration.name}")
     if not applied:
@@ -87,7 +87,7 @@ def up(**flags: Any) -> None:
 def status(as_json: bool, **flags: Any) -> None:
     """Show what is applied; exit code 1 when something is missing."""
     with _told_in_one_line(), database(load(**flags)) as url:
-        listed = _run(migrations.status(url.get_secret_value()))
+        listed = _run(migrations.status(url.reveal()))
     if as_json:
         print_json([_as_json(migration) for migration in listed])
     else:
@@ -104,7 +104,7 @@ def rollback(yes: bool, **flags: Any) -> None:
     with _told_in_one_line(), database(load(**flags)) as url:
         if not yes:
             click.confirm("This deletes all providers, their keys and their history. Go on?", abort=True)
-        _run(migrations.rollback(url.get_secret_value()))
+        _run(migrations.rollback(url.reveal()))
     click.echo("rolled back: the schema is gone")
 
 
@@ -129,9 +129,9 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
     raise SystemExit(done.returncode)
 
 
-def _serve(settings: Settings, url: SecretStr, *, migrate_first: bool) -> None:
+def _serve(settings: Settings, url: Secret, *, migrate_first: bool) -> None:
     if migrate_first:
-        _run(migrations.up(url.get_secret_value()))
+        _run(migrations.up(url.reveal()))
     _run(app.serve(settings, url))
 
 

@@ -87,7 +87,7 @@ def provider_message(provider: StoredProvider) -> pb.Provider:
 
 def credential_message(provider: StoredProvider) -> pb.Credential | None:
     """The message of a provider's key; None when it has none, or none that can be read."""
-    return pb.Credential(api_key=provider.api_key.get_secret_value()) if provider.api_key else None
+    return pb.Credential(api_key=provider.api_key.reveal()) if provider.api_key else None
 
 
 def json_from_struct(struct: Struct, path: str, violations: list[Violation]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings
 
@@ -22,7 +22,7 @@ data_dir_option = click.option(
 
 
 @contextmanager
-def database(settings: Settings, *, create: bool = True) -> Iterator[SecretStr]:
+def database(settings: Settings, *, create: bool = True) -> Iterator[Secret]:
     """The URL of the configured database, or of the embedded one, which runs at least as long as the block.
 
     Args:
@@ -36,7 +36,7 @@ def database(settings: Settings, *, create: bool = True) -> Iterator[SecretStr]:
         yield settings.database_url
         return
     with embedded(settings, create=create) as postgres:
-        yield SecretStr(postgres.dsn())
+        yield Secret(postgres.dsn())
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     Field,
-    SecretStr,
+    PlainValidator,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from providerd.secret import Secret
 from providerd_server.errors import ConfigurationError
 
 # The passphrase that the founding document publishes: good enough to try things out, and no secret.
@@ -37,6 +39,8 @@ _NAMES_OF_CLIENTS = {"PROVIDERD_SERVER", "PROVIDERD_MODEL"}
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+SecretText = Annotated[Secret, PlainValidator(lambda value: value if isinstance(value, Secret) else Secret(str(value)))]
+SocketMode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -67,7 +71,7 @@ class Settings(BaseSettings):
         default=None, description="Migrate the database at start. Default: only the embedded one."
     )
 
-    supabase_db_url: SecretStr | None = _seed_name(
+    supabase_db_url: SecretText | None = _seed_name(
         "SUPABASE_DB_URL",
         "The database: postgresql://user:password@host:5432/name. Special characters of the password as %XX.",
     )
@@ -75,12 +79,47 @@ class Settings(BaseSettings):
     supabase_db_port: int | None = _seed_name("SUPABASE_DB_PORT", "Its port; 5432 by default.")
     supabase_db_name: str | None = _seed_name("SUPABASE_DB_NAME", "Its name; postgres by default.")
     supabase_db_user: str | None = _seed_name("SUPABASE_DB_USER", "Its user; postgres by default.")
-    supabase_db_password: SecretStr | None = _seed_name("SUPABASE_DB_PASSWORD", "The user's password.")
-    db_encryption_key: SecretStr = Field(
-        default=SecretStr(PUBLISHED_PASSPHRASE),
+    supabase_db_password: SecretText | None = _seed_name("SUPABASE_DB_PASSWORD", "The user's password.")
+    db_encryption_key: SecretText = Field(
+        default=Secret(PUBLISHED_PASSPHRASE),
         validation_alias=AliasChoices("DB_ENCRYPTION_KEY"),
-        min_length=1,
         description="What the API keys are encrypted with in the database.",
+    )
+
+    db_encryption_key_previous: SecretText | None = Field(
+        default=None,
+        validation_alias=AliasChoices("DB_ENCRYPTION_KEY_PREVIOUS"),
+        description="What they were encrypted with before; still decrypts, until `providerd keys rotate` is through.",
+    )
+    encryption_keys_file: Path | None = Field(
+        default=None,
+        description="Instead of the two above: a file of `name = passphrase` lines; the first one encrypts.",
+    )
+    database_ca_file: Path | None = Field(
+        default=None,
+        description="The authorities that the database's certificate is checked by; default: the system's.",
+    )
+
+    dev: bool = Field(
+        default=False,
+        description="For development: the published passphrase, short ones and http:// to loopback are only warned of.",
+    )
+    insecure: bool = Field(
+        default=False, description="Listen beyond this machine even without TLS or without authentication."
+    )
+    tls_cert_file: Path | None = Field(default=None, description="The daemon's certificate chain (PEM); turns TLS on.")
+    tls_key_file: Path | None = Field(default=None, description="The private key of that certificate (PEM).")
+    tls_client_ca_file: Path | None = Field(
+        default=None, description="The authorities of clients' certificates (PEM); turns mutual TLS on."
+    )
+    socket_mode: SocketMode = Field(default=0o600, description="The permissions of unix sockets, in octal.")
+    access_file: Path | None = Field(
+        default=None,
+        description="Who may do what: tokens and certificates, made by `providerd token`; turns authentication on.",
+    )
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Private hosts that a base_url may name: names, *.suffixes, addresses and networks (CIDR).",
     )
 
     poll_interval: Seconds = Field(default=2.0, description="Seconds between polls behind LISTEN.")
@@ -93,12 +132,24 @@ class Settings(BaseSettings):
     watch_write_timeout: Seconds = Field(default=10.0, description="Seconds a watcher may take to accept a message.")
     shutdown_grace: Seconds = Field(default=3.0, description="Seconds that running calls get to finish at shutdown.")
     max_request_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 26, description="Largest request accepted.")
+    max_metadata_bytes: int = Field(default=1 << 17, ge=8192, le=1 << 20, description="Most metadata of one call.")
+    max_connections: int = Field(default=10_000, ge=1, description="Most connections at once; more are closed.")
+    max_calls: int = Field(default=2_000, ge=1, description="Most unary calls in flight.")
+    max_watches: int = Field(default=20_000, ge=1, description="Most watches at once.")
+    max_watches_per_principal: int = Field(
+        default=1_000, ge=1, description="Most watches at once of one principal, where authentication is on."
+    )
+    handshake_timeout: Seconds = Field(default=10.0, description="Seconds a new connection may take to shake hands.")
+    idle_timeout: Seconds = Field(default=300.0, description="Seconds until a connection without calls is closed.")
+    max_auth_failures: int = Field(
+        default=60, ge=1, description="Most failed authentications a minute of one host that are answered in detail."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal, else json."
     )
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "access_file")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
@@ -118,7 +169,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
         return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
-    @field_validator("listen", mode="before")
+    @field_validator("listen", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -143,22 +194,22 @@ class Settings(BaseSettings):
         if self.supabase_db_url is None and self.supabase_db_host is None and any(parts):
             raise ValueError("SUPABASE_DB_HOST is missing beside the other SUPABASE_DB_* settings")
         if self.supabase_db_url is not None:
-            _check_url(self.supabase_db_url.get_secret_value())
+            _check_url(self.supabase_db_url.reveal())
         return self
 
     @property
-    def database_url(self) -> SecretStr | None:
+    def database_url(self) -> Secret | None:
         """The URL of the configured database; None means the embedded one."""
         if self.supabase_db_url is not None:
             return self.supabase_db_url
         if self.supabase_db_host is None:
             return None
         user = quote(self.supabase_db_user or "postgres", safe="")
-        password = self.supabase_db_password.get_secret_value() if self.supabase_db_password else ""
+        password = self.supabase_db_password.reveal() if self.supabase_db_password else ""
         secret = f":{quote(password, safe='')}" if password else ""
         host = f"[{self.supabase_db_host}]" if ":" in self.supabase_db_host else self.supabase_db_host
         name = quote(self.supabase_db_name or "postgres", safe="")
-        return SecretStr(f"postgresql://{user}{secret}@{host}:{self.supabase_db_port or 5432}/{name}")
+        return Secret(f"postgresql://{user}{secret}@{host}:{self.supabase_db_port or 5432}/{name}")
 
 
 class Described(BaseModel):
@@ -208,9 +259,9 @@ def unknown_settings() -> list[str]:
     return sorted(name for name in given if name.upper().startswith("PROVIDERD_") and name.upper() not in known)
 
 
-def place_of(url: SecretStr) -> str:
+def place_of(url: Secret) -> str:
     """A database URL that people may see: without its password, and without parameters, which may hold one."""
-    parts = urlsplit(url.get_secret_value())
+    parts = urlsplit(url.reveal())
     credentials, _, hosts = parts.netloc.rpartition("@")
     user = credentials.partition(":")[0]
     where = hosts or parse_qs(parts.query).get("host", [""])[0]
@@ -241,7 +292,7 @@ def _environment_name(field: str) -> str:
 
 
 def _shown(field: str, value: object) -> str:
-    if field == "supabase_db_url" and isinstance(value, SecretStr):
+    if field == "supabase_db_url" and isinstance(value, Secret):
         return place_of(value)
     if isinstance(value, list):
         return ",".join(value)

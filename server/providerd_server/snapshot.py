@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pydantic import SecretStr
+from providerd.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class StoredProvider:
     updated_at: datetime.datetime
     updated_by: str | None
     key_fingerprint: str | None
-    api_key: SecretStr | None = field(default=None, compare=False)
+    api_key: Secret | None = field(default=None, compare=False)
 
     @property
     def has_key(self) -> bool:

@@ -11,8 +11,8 @@ import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
 from providerd_server import app
@@ -54,7 +54,7 @@ async def serving(dsn: str, *, ready: bool = True, address: str | None = None, *
     address = address or f"127.0.0.1:{free_port()}"
     settings = load(listen=address, **flags)
     async with AsyncExitStack() as stack:
-        task = asyncio.create_task(app.serve(settings, SecretStr(dsn)))
+        task = asyncio.create_task(app.serve(settings, Secret(dsn)))
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         )

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import grpc
 from google.protobuf.json_format import MessageToDict
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.store import Database, Retention, Transactions
 from tests.integration.serving import Serving, error_info, serving, violations
@@ -369,8 +369,8 @@ async def test_a_pruned_revision_says_so_and_later_ones_are_whole(database: str)
             numbers["edited"],
         )
         expected = await daemon.call("GetRevision", number=numbers["switched"])
-        pool = await Database(SecretStr(database)).create_pool()
-        retention = Retention(Transactions(Database(SecretStr(database)), pool), datetime.timedelta(days=90))
+        pool = await Database(Secret(database)).create_pool()
+        retention = Retention(Transactions(Database(Secret(database)), pool), datetime.timedelta(days=90))
         # Only the creation of mistral is superseded: the newest before is what later revisions build on.
         assert await retention.prune() == 1
         assert await retention.prune() == 0

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd_server.embedded import EmbeddedPostgres
 from providerd_server.hub import Hub
 from providerd_server.source.listener import CHANNEL, Health
@@ -19,8 +19,8 @@ from providerd_server.store import Database, Keys
 @asynccontextmanager
 async def following(dsn: str, *, poll: float = 60, probe: float = 0.5) -> AsyncIterator[tuple[PostgresSource, Hub]]:
     source = PostgresSource(
-        Database(SecretStr(dsn), connect_timeout=1, command_timeout=1),
-        Keys(SecretStr("passphrase")),
+        Database(Secret(dsn), connect_timeout=1, command_timeout=1),
+        Keys(Secret("passphrase")),
         poll_interval=poll,
         probe_interval=probe,
     )

@@ -4,8 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import describe, load, place_of
 from providerd_server.store import Database
@@ -19,7 +19,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def url(**flags: object) -> str | None:
     found = load(**flags).database_url
-    return found.get_secret_value() if found else None
+    return found.reveal() if found else None
 
 
 def test_without_any_setting_the_database_is_the_embedded_one() -> None:
@@ -31,7 +31,7 @@ def test_without_any_setting_the_database_is_the_embedded_one() -> None:
 def test_the_url_of_the_founding_document_works_from_dotenv(elsewhere: Path) -> None:
     (elsewhere / ".env").write_text("SUPABASE_DB_URL=postgresql://u:p@db.example:6543/postgres\nDB_ENCRYPTION_KEY=k\n")
     assert url() == "postgresql://u:p@db.example:6543/postgres"
-    assert load().db_encryption_key.get_secret_value() == "k"
+    assert load().db_encryption_key.reveal() == "k"
 
 
 def test_the_single_variables_of_the_founding_document_make_a_url(elsewhere: Path) -> None:
@@ -68,16 +68,16 @@ def test_the_database_is_shown_without_its_password(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SUPABASE_DB_URL", "postgresql://me:canary@db.example:5433/main?password=canary&sslmode=require")
     shown = {setting.name: setting.value for setting in describe(load())}
     assert shown["SUPABASE_DB_URL"] == "postgresql://me@db.example:5433/main"
-    assert place_of(SecretStr("postgresql://p@/d?host=/run/p")) == "postgresql://p@/run/p/d"
+    assert place_of(Secret("postgresql://p@/d?host=/run/p")) == "postgresql://p@/run/p/d"
 
 
 def test_several_hosts_make_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
     several = "postgresql://u:p@h1:5432,[::1]:5433/db?target_session_attrs=read-write"
     monkeypatch.setenv("SUPABASE_DB_URL", several)
     assert url() == several
-    assert not Database(SecretStr(several)).pooled
-    assert Database(SecretStr("postgresql://u:p@h:6543/db")).pooled
-    assert place_of(SecretStr(several)) == "postgresql://u@h1:5432,[::1]:5433/db"
+    assert not Database(Secret(several)).pooled
+    assert Database(Secret("postgresql://u:p@h:6543/db")).pooled
+    assert place_of(Secret(several)) == "postgresql://u@h1:5432,[::1]:5433/db"
 
 
 def test_a_home_directory_is_meant_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:

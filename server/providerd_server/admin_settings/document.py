@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from providerd.cli.failures import ExitCode, Failure
+from providerd.secret import Secret
 
 # The columns it may fill, each with the names it may go by.
 FIELD_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -35,13 +34,13 @@ class AdminSettings:
     """
 
     content: bytes = field(repr=False)
-    api_key: SecretStr
+    api_key: Secret
     fields: Mapping[str, str]
 
     @property
     def key_fingerprint(self) -> str:
         """Tells keys apart without showing any of their characters: 16 hex digits of the key's SHA-256."""
-        return "sha256:" + hashlib.sha256(self.api_key.get_secret_value().encode()).hexdigest()[:16]
+        return "sha256:" + hashlib.sha256(self.api_key.reveal().encode()).hexdigest()[:16]
 
 
 def load(path: Path, provider_name: str) -> AdminSettings:
@@ -56,7 +55,7 @@ def load(path: Path, provider_name: str) -> AdminSettings:
     for place in _places(document, provider_name):
         if key := _value(path, place, names):
             fields = {column: _value(path, place, names) for column, names in FIELD_NAMES.items()}
-            return AdminSettings(content, SecretStr(key), {name: value for name, value in fields.items() if value})
+            return AdminSettings(content, Secret(key), {name: value for name, value in fields.items() if value})
     raise Failure(
         f"no API key of {provider_name} in {path}: put it there as {names[0]} or {names[1]}", ExitCode.NOT_FOUND
     )

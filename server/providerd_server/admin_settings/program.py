@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from pydantic import SecretStr
 
 from providerd.cli.failures import ExitCode, Failure, warn
 from providerd.cli.options import change_options, example, json_option
 from providerd.cli.output import print_json
+from providerd.secret import Secret
 from providerd_server import logs
 from providerd_server.admin_settings import report
 from providerd_server.admin_settings.backup import backup
@@ -78,13 +78,13 @@ def command(
         print_json(report.as_json(outcome, file=file, fingerprint=wanted.key_fingerprint, dry_run=dry_run))
     if not dry_run:
         _warn_of_plain_text(file, outcome.backup)
-    if settings.db_encryption_key.get_secret_value() == PUBLISHED_PASSPHRASE:
+    if settings.db_encryption_key.reveal() == PUBLISHED_PASSPHRASE:
         warn(
             "keys are encrypted with the published default; set DB_ENCRYPTION_KEY in production", "PUBLISHED_PASSPHRASE"
         )
 
 
-async def _import(job: _Job, url: SecretStr, passphrase: SecretStr) -> Outcome:
+async def _import(job: _Job, url: Secret, passphrase: Secret) -> Outcome:
     async with connected(url) as transactions:
         target = Target(transactions, passphrase, job.provider_name, reason=job.reason, actor=job.actor)
         job.say("✓ Connected successfully\n")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.admin_settings.document import AdminSettings
 from providerd_server.edit import Edit
@@ -58,7 +58,7 @@ class Target:
     """
 
     def __init__(
-        self, transactions: Transactions, passphrase: SecretStr, provider_name: str, *, reason: str, actor: str
+        self, transactions: Transactions, passphrase: Secret, provider_name: str, *, reason: str, actor: str
     ) -> None:
         self._transactions = transactions
         self._keys = Keys(passphrase)
@@ -124,7 +124,7 @@ class Target:
             pb.UpsertProviderRequest(
                 provider=pb.Provider(**content),
                 update_mask=FieldMask(paths=list(wanted.fields)),
-                new_api_key=wanted.api_key.get_secret_value(),
+                new_api_key=wanted.api_key.reveal(),
                 reason=self._reason,
                 actor=self._actor,
             )
@@ -140,7 +140,7 @@ class Target:
 
 
 @asynccontextmanager
-async def connected(url: SecretStr) -> AsyncIterator[Transactions]:
+async def connected(url: Secret) -> AsyncIterator[Transactions]:
     """Transactions on a database that answers and has the schema, as patient as a person is.
 
     Raises:
@@ -168,7 +168,7 @@ def has_key(provider: StoredProvider, wanted: AdminSettings) -> bool:
     """Whether what is stored decrypts to the wanted key."""
     if provider.api_key is None:
         return False
-    stored, key = provider.api_key.get_secret_value(), wanted.api_key.get_secret_value()
+    stored, key = provider.api_key.reveal(), wanted.api_key.reveal()
     return hmac.compare_digest(stored.encode(), key.encode())
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 from google.protobuf.message import Message
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
 from providerd_server.edit import Edit, check_content, configuration_from
@@ -99,7 +99,7 @@ class Writes:
             self._store.upsert(
                 edit.provider_name,
                 edit.merge,
-                new_api_key=SecretStr(request.new_api_key) if request.HasField("new_api_key") else None,
+                new_api_key=Secret(request.new_api_key) if request.HasField("new_api_key") else None,
                 clear_api_key=request.clear_api_key,
                 expected_config_version=_expected_version(request),
                 validate_only=request.validate_only,

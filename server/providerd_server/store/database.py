@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd_server.settings import place_of
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -49,7 +49,7 @@ class Database:
         pool_size: The most connections that writes use.
     """
 
-    url: SecretStr
+    url: Secret
     connect_timeout: float = 3.0
     command_timeout: float = 4.0
     queue_timeout: float = 10.0
@@ -66,7 +66,7 @@ class Database:
     @property
     def pooled(self) -> bool:
         """Whether the URL leads to a transaction pooler."""
-        hosts = urlsplit(self.url.get_secret_value()).netloc.rpartition("@")[2].split(",")
+        hosts = urlsplit(self.url.reveal()).netloc.rpartition("@")[2].split(",")
         return any(host.endswith(f":{_POOLER_PORT}") for host in hosts)
 
     async def connect(self) -> Connection:
@@ -75,12 +75,12 @@ class Database:
         Raises:
             CONNECTION_ERRORS: The database cannot be reached or refuses.
         """
-        connection: Connection = await asyncpg.connect(self.url.get_secret_value(), **self._options())
+        connection: Connection = await asyncpg.connect(self.url.reveal(), **self._options())
         return connection
 
     async def create_pool(self) -> Pool:
         """A pool for writes that connects when first used, so that it can be made with the database away."""
-        url, options = self.url.get_secret_value(), self._options()
+        url, options = self.url.reveal(), self._options()
         pool: Pool = await asyncpg.create_pool(url, min_size=0, max_size=self.pool_size, **options)
         return pool
 

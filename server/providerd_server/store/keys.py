@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import asyncpg
 import structlog
-from pydantic import SecretStr
 
+from providerd.secret import Secret
 from providerd_server.store.database import Connection
 from providerd_server.store.rows import fingerprint
 
@@ -21,7 +21,7 @@ _DECRYPT = "SELECT pgp_sym_decrypt(decode($1, 'hex'), $2)"
 _ENCRYPT = "SELECT encode(pgp_sym_encrypt($1, $2, 'cipher-algo=aes256, s2k-mode=3, s2k-digest-algo=sha256'), 'hex')"
 
 
-ABSENT = SecretStr("")
+ABSENT = Secret("")
 
 
 class Keys:
@@ -31,11 +31,11 @@ class Keys:
         passphrase: What the keys are encrypted with: ``DB_ENCRYPTION_KEY``.
     """
 
-    def __init__(self, passphrase: SecretStr) -> None:
+    def __init__(self, passphrase: Secret) -> None:
         self._passphrase = passphrase
-        self._plain: dict[str, SecretStr | None] = {}
+        self._plain: dict[str, Secret | None] = {}
 
-    def of(self, ciphertext: str | None) -> SecretStr | None:
+    def of(self, ciphertext: str | None) -> Secret | None:
         """The key in a ciphertext that ``learn`` has seen; None for no key and for one that cannot be read."""
         return self._plain.get(fingerprint(ciphertext) or "")
 
@@ -55,16 +55,14 @@ class Keys:
         for mark in self._plain.keys() - wanted.keys():
             del self._plain[mark]
 
-    async def encrypt(self, connection: Connection, api_key: SecretStr) -> str:
+    async def encrypt(self, connection: Connection, api_key: Secret) -> str:
         """The ciphertext of ``api_key`` as hex, as ``api_key_encrypted`` stores it."""
-        ciphertext: str = await connection.fetchval(
-            _ENCRYPT, api_key.get_secret_value(), self._passphrase.get_secret_value()
-        )
+        ciphertext: str = await connection.fetchval(_ENCRYPT, api_key.reveal(), self._passphrase.reveal())
         return ciphertext
 
-    async def _decrypt(self, connection: Connection, name: str, ciphertext: str) -> SecretStr | None:
+    async def _decrypt(self, connection: Connection, name: str, ciphertext: str) -> Secret | None:
         try:
-            plain = await connection.fetchval(_DECRYPT, ciphertext, self._passphrase.get_secret_value())
+            plain = await connection.fetchval(_DECRYPT, ciphertext, self._passphrase.reveal())
         except (asyncpg.ExternalRoutineInvocationError, asyncpg.DataError) as error:
             log.error(
                 "the key of a provider cannot be decrypted",
@@ -73,4 +71,4 @@ class Keys:
                 hint="check that DB_ENCRYPTION_KEY is the passphrase it was stored with, or set the key anew",
             )
             return None
-        return SecretStr(plain)
+        return Secret(plain)

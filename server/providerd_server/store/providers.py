@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr
-
+from providerd.secret import Secret
 from providerd_server.diff import FieldChange, provider_changes
 from providerd_server.errors import active_cannot_be, disabled, not_found, revision_mismatch, version_mismatch
 from providerd_server.snapshot import Revision, StoredProvider
@@ -110,7 +109,7 @@ class Store:
         provider_name: str,
         merge: Merge,
         *,
-        new_api_key: SecretStr | None = None,
+        new_api_key: Secret | None = None,
         clear_api_key: bool = False,
         expected_config_version: int | None = None,
         validate_only: bool = False,
@@ -185,7 +184,7 @@ class Store:
 
         return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 
-    async def _seal(self, api_key: SecretStr | None) -> str | None:
+    async def _seal(self, api_key: Secret | None) -> str | None:
         """Encrypts in a statement of its own, so that no lock is held meanwhile and no slow write logs the key."""
         if api_key is None:
             return None

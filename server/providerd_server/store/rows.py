@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic import SecretStr
-
+from providerd.secret import Secret
 from providerd_server.snapshot import StoredProvider
 
 JSON_COLUMNS = (
@@ -51,7 +50,7 @@ DEEPEST = 32
 SELECT_LIST = ", ".join(f"p.{column}" for column in (*COLUMNS, "api_key_encrypted"))
 
 
-def provider_from_row(row: Mapping[str, Any], api_key: SecretStr | None = None) -> StoredProvider:
+def provider_from_row(row: Mapping[str, Any], api_key: Secret | None = None) -> StoredProvider:
     """The provider in ``row``, which has at least the columns of ``SELECT_LIST``."""
     values = {column: row[column] for column in COLUMNS}
     for column in JSON_COLUMNS:
