@@ -60,7 +60,7 @@ def replace(path: Path, content: bytes) -> None:
     """Writes a file as a careful operator does: a reader sees the old one or the new one, and only its owner reads."""
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb") as file:
         file.write(content)
     new.replace(path)
 
