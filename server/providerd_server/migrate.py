@@ -18,6 +18,9 @@ from pathlib import Path
 import asyncpg
 from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresError
 
+from providerd.secret import Secret
+from providerd_server.store.tls import STRICT, Trust, check_tls, open_connection
+
 # One migrator at a time: the bytes of "provider" as a bigint. Held per transaction, not per session, because
 # behind a transaction pooler the session that unlocks may be another than the one that locked.
 LOCK_KEY = int.from_bytes(b"provider", "big")
@@ -81,19 +84,21 @@ class Migration:
     applied_at: datetime | None = None
 
 
-async def up(target: asyncpg.Connection | str) -> list[Migration]:
+async def up(target: asyncpg.Connection | str, trust: Trust = STRICT) -> list[Migration]:
     """Apply what is missing, in order, and return that; nothing is missing the second time.
 
     Args:
         target: a connection, or the connection URL of a database.
+        trust: whom to trust on the way to that URL.
 
     Raises:
+        ConfigurationError: a connection to that URL could not be secured as it must be.
         MigrationError: the database is out of reach, an applied file was edited or removed, or a file fails;
             files before that one stay applied, that one leaves no trace.
     """
     files = migration_files()
     done = []
-    async with _connection(target) as connection:
+    async with _connection(target, trust) as connection:
         async with _exclusive(connection):
             await connection.execute(_CREATE_LEDGER)
         for migration in files:
@@ -105,14 +110,14 @@ async def up(target: asyncpg.Connection | str) -> list[Migration]:
     return done
 
 
-async def status(target: asyncpg.Connection | str) -> list[Migration]:
+async def status(target: asyncpg.Connection | str, trust: Trust = STRICT) -> list[Migration]:
     """Return all migrations in order, with ``applied_at`` set for those that the database has.
 
     Raises:
         MigrationError: the database is out of reach, or an applied file was edited or removed.
     """
     files = migration_files()
-    async with _connection(target) as connection:
+    async with _connection(target, trust) as connection:
         ledger: Mapping[int, Migration] = {}
         if await connection.fetchval("SELECT to_regclass('public.providerd_migrations') IS NOT NULL"):
             ledger = await _read_ledger(connection)
@@ -122,14 +127,14 @@ async def status(target: asyncpg.Connection | str) -> list[Migration]:
     ]
 
 
-async def rollback(target: asyncpg.Connection | str) -> None:
+async def rollback(target: asyncpg.Connection | str, trust: Trust = STRICT) -> None:
     """Drop everything the migrations made, the data and the ledger included. There is no way back.
 
     Raises:
         MigrationError: the database is out of reach, or the rollback file fails, and nothing was dropped.
     """
     migration = _read_files()[ROLLBACK_VERSION]
-    async with _connection(target) as connection, _exclusive(connection):
+    async with _connection(target, trust) as connection, _exclusive(connection):
         await _execute(connection, migration)
         await connection.execute("DROP TABLE IF EXISTS public.providerd_migrations")
 
@@ -164,9 +169,9 @@ def _read_files() -> dict[int, Migration]:
 
 
 @asynccontextmanager
-async def _connection(target: asyncpg.Connection | str) -> AsyncIterator[asyncpg.Connection]:
+async def _connection(target: asyncpg.Connection | str, trust: Trust) -> AsyncIterator[asyncpg.Connection]:
     """Yield ``target`` or a connection to it, and turn the failures of both into MigrationError."""
-    connection = await _connect(target) if isinstance(target, str) else target
+    connection = await _connect(Secret(target), trust) if isinstance(target, str) else target
     try:
         try:
             yield connection
@@ -181,11 +186,12 @@ async def _connection(target: asyncpg.Connection | str) -> AsyncIterator[asyncpg
         raise MigrationError(f"the database failed: {_one_line(error)}") from error
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
+async def _connect(url: Secret, trust: Trust) -> asyncpg.Connection:
+    check_tls(url, trust)
     try:
         # Behind a transaction pooler a prepared statement may not be found again.
-        connection: asyncpg.Connection = await asyncpg.connect(
-            dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, statement_cache_size=0
+        return await open_connection(
+            url, trust, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, statement_cache_size=0
         )
     except ValueError:
         # Its text may quote a part of the password, as when that holds an unquoted "@" or "/".
@@ -194,7 +200,6 @@ async def _connect(dsn: str) -> asyncpg.Connection:
         ) from None
     except (OSError, PostgresError, InterfaceError) as error:
         raise DatabaseUnreachableError(f"cannot connect to the database: {_one_line(error)}") from None
-    return connection
 
 
 @asynccontextmanager

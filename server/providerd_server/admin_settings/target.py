@@ -22,6 +22,7 @@ from providerd_server.store.database import Connection
 from providerd_server.store.providers import Saved
 from providerd_server.store.rows import provider_from_row
 from providerd_server.store.statements import find_all
+from providerd_server.store.tls import STRICT, Trust
 from providerd_server.store.transaction import current_revision
 
 UNREADABLE_URL = "SUPABASE_DB_URL cannot be read: check its parts, and write special characters in its password as %XX"
@@ -140,17 +141,16 @@ class Target:
 
 
 @asynccontextmanager
-async def connected(url: Secret) -> AsyncIterator[Transactions]:
+async def connected(url: Secret, trust: Trust = STRICT) -> AsyncIterator[Transactions]:
     """Transactions on a database that answers and has the schema, as patient as a person is.
 
     Raises:
-        ConfigurationError: The URL cannot be read.
+        ConfigurationError: The URL cannot be read, or connections could not be secured as they must be.
         Refusal: The database cannot be reached.
         SchemaError: The schema is not there or not whole.
     """
-    database = Database(
-        url, connect_timeout=10, command_timeout=10, acquire_timeout=10, lock_timeout=8, write_timeout=15, pool_size=1
-    )
+    patience = {"connect_timeout": 10, "command_timeout": 10, "acquire_timeout": 10, "lock_timeout": 8}
+    database = Database(url, trust, **patience, write_timeout=15, pool_size=1)
     async with AsyncExitStack() as stack:
         try:
             pool = await database.create_pool()

@@ -13,6 +13,8 @@ import asyncpg
 
 from providerd.secret import Secret
 from providerd_server.settings import place_of
+from providerd_server.store.statement_logging import QuietConnection, keep_quiet
+from providerd_server.store.tls import STRICT, Trust, check_tls, open_connection
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Pool: TypeAlias = asyncpg.Pool
@@ -40,6 +42,7 @@ class Database:
 
     Attributes:
         url: The connection URL; it may hold a password, so it is never printed.
+        trust: Whom to trust on the way there.
         connect_timeout: Seconds for a connection to be made.
         command_timeout: Seconds for one statement to be answered.
         queue_timeout: Seconds a call waits for its turn while others use all connections.
@@ -50,6 +53,7 @@ class Database:
     """
 
     url: Secret
+    trust: Trust = STRICT
     connect_timeout: float = 3.0
     command_timeout: float = 4.0
     queue_timeout: float = 10.0
@@ -73,22 +77,39 @@ class Database:
         """Opens a connection of its own, outside the pool.
 
         Raises:
-            CONNECTION_ERRORS: The database cannot be reached or refuses.
+            CONNECTION_ERRORS: The database cannot be reached or refuses, or is not who it should be.
         """
-        connection: Connection = await asyncpg.connect(self.url.reveal(), **self._options())
-        return connection
+        return await self._open(**self._options())
 
     async def create_pool(self) -> Pool:
-        """A pool for writes that connects when first used, so that it can be made with the database away."""
-        url, options = self.url.reveal(), self._options()
-        pool: Pool = await asyncpg.create_pool(url, min_size=0, max_size=self.pool_size, **options)
+        """A pool for writes that connects when first used, so that it can be made with the database away.
+
+        Raises:
+            ConfigurationError: The connections could not be secured as they must be.
+        """
+        check_tls(self.url, self.trust)
+        pool: Pool = await asyncpg.create_pool(
+            min_size=0, max_size=self.pool_size, connect=self._open, **self._options()
+        )
         return pool
+
+    async def _open(self, _url: None = None, **options: Any) -> asyncpg.Connection:
+        connection = await open_connection(self.url, self.trust, **options)
+        if not self.pooled:
+            try:
+                await keep_quiet(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
     def _options(self) -> dict[str, Any]:
         return {
             "timeout": self.connect_timeout,
             "command_timeout": self.command_timeout,
             "statement_cache_size": 0 if self.pooled else 100,
+            # Behind a pooler a setting would stay with a session that serves others next.
+            "connection_class": asyncpg.Connection if self.pooled else QuietConnection,
             # Frees the locks of a daemon that vanished mid-transaction. A pooler refuses unknown parameters.
             "server_settings": {"application_name": "providerd"}
             | ({} if self.pooled else {"idle_in_transaction_session_timeout": "15s", "tcp_keepalives_idle": "30"}),
