@@ -11,10 +11,17 @@ SET LOCAL search_path = public;
 DROP FUNCTION IF EXISTS provider_update_action(llm_provider_configs, llm_provider_configs);
 DROP FUNCTION IF EXISTS provider_config_violations(llm_provider_configs);
 DROP FUNCTION IF EXISTS provider_content(llm_provider_configs);
+DROP FUNCTION IF EXISTS provider_destinations(llm_provider_configs);
 
-DROP TABLE IF EXISTS llm_provider_config_history, llm_provider_configs, llm_provider_store, providerd_migrations;
+DROP TABLE IF EXISTS
+    llm_provider_config_history, llm_provider_configs, llm_provider_store, llm_provider_key_bindings,
+    providerd_migrations;
 
 DROP FUNCTION IF EXISTS
+    trim_provider_snapshot(),
+    vet_provider_key(),
+    provider_key_mark(TEXT),
+    provider_destination(TEXT, TEXT),
     prune_provider_history(TIMESTAMPTZ, INTEGER),
     switch_active_provider(TEXT, TEXT),
     get_active_provider(),

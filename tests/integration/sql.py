@@ -12,6 +12,7 @@ import pytest
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 CREATE = MIGRATIONS / "001_create_llm_provider_configs.sql"
 SEED = MIGRATIONS / "002_seed_initial_providers.sql"
+KEYS = MIGRATIONS / "004_keys_and_access.sql"
 ROLLBACK = MIGRATIONS / "999_rollback_llm_provider_configs.sql"
 
 REQUEST: dict[str, Any] = {

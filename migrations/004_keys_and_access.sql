@@ -1,0 +1,179 @@
+-- Binds each key to its provider and to where it is sent, and lets roles with few rights use the schema.
+-- Running it again does no harm; run it again after 001, which replaces functions. roles.sql makes the roles.
+--
+--   psql -v ON_ERROR_STOP=1 -f 004_keys_and_access.sql
+
+BEGIN;
+
+SET LOCAL search_path = public;
+
+---------------------------------------------------------------------------------------------------------- tables
+
+ALTER TABLE llm_provider_configs
+    -- Which encryption key the ciphertext was made with. NULL: not known, as after plain SQL.
+    ADD COLUMN IF NOT EXISTS api_key_id TEXT,
+    -- What binds the ciphertext to the provider's name and destination, in hex. NULL: not bound.
+    ADD COLUMN IF NOT EXISTS api_key_mac TEXT;
+
+ALTER TABLE llm_provider_configs
+    DROP CONSTRAINT IF EXISTS llm_provider_configs_api_key_id_is_a_name,
+    DROP CONSTRAINT IF EXISTS llm_provider_configs_api_key_mac_is_of_a_key,
+    ADD CONSTRAINT llm_provider_configs_api_key_id_is_a_name CHECK (
+        api_key_id ~ '^[A-Za-z0-9._-]{1,64}$'),
+    ADD CONSTRAINT llm_provider_configs_api_key_mac_is_of_a_key CHECK (
+        api_key_mac IS NULL OR (api_key_mac ~ '^[0-9a-f]{64}$' AND api_key_encrypted IS NOT NULL));
+
+-- Where each stored key may be used, for ever: the history may be pruned, and this must not.
+CREATE TABLE IF NOT EXISTS llm_provider_key_bindings (
+    mark TEXT PRIMARY KEY,
+    -- Not a reference: a key stays that of a deleted provider.
+    provider_id INTEGER NOT NULL,
+    destination TEXT NOT NULL
+);
+
+------------------------------------------------------------------------------------------------- where a key goes
+
+-- Returns the scheme, host and port that a request goes to, such as https://api.example.com:443. What is not plainly a
+-- URL with a path is returned whole, so that any change of it counts as another destination; the blank keeps that from
+-- ever equalling a plain one. The collation has A-Z mean those 26 letters and no others.
+CREATE OR REPLACE FUNCTION provider_destination(base_url TEXT, endpoint_path_template TEXT) RETURNS TEXT
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = public, pg_temp AS $$
+DECLARE
+    -- RFC 3986, 3.2 and 3.3, without user information, query and fragment.
+    part TEXT[] := regexp_match(base_url COLLATE "C",
+        '^([Hh][Tt][Tt][Pp][Ss]?)://([A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])'
+        '(?::([1-9][0-9]{0,4}))?(?:/[A-Za-z0-9._~!$&''()*+,;=:%/-]*)?$');
+    scheme TEXT := lower(part[1] COLLATE "C");
+BEGIN
+    -- RFC 3986, 4.2, and https://url.spec.whatwg.org/#relative-slash-state: "//" and "/\" begin another host.
+    IF part IS NULL OR endpoint_path_template COLLATE "C" !~ '^/(?![/\\])[!-~]*$' THEN
+        RETURN base_url || ' ' || endpoint_path_template;
+    END IF;
+    RETURN scheme || '://' || lower(part[2] COLLATE "C") || ':'
+        || coalesce(part[3], CASE scheme WHEN 'https' THEN '443' ELSE '80' END);
+END
+$$;
+
+-- Returns where all requests of a provider go, streamed ones included: one destination, unless something is odd.
+CREATE OR REPLACE FUNCTION provider_destinations(config llm_provider_configs) RETURNS TEXT
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT string_agg(DISTINCT provider_destination(config.base_url, template) COLLATE "C", ' ')
+    FROM (VALUES
+        (config.endpoint_path_template), (config.request_builder_config #>> '{stream,endpoint_path_template}')
+    ) path(template);
+$$;
+
+-- Tells messages of pgp_sym_encrypt apart by their salt, which the message cannot be read without: unlike the
+-- fingerprint it stays the same when the packets are framed in another way. RFC 9580, 3.7.1 and 5.3.
+CREATE OR REPLACE FUNCTION provider_key_mark(api_key_encrypted TEXT) RETURNS TEXT
+LANGUAGE sql IMMUTABLE STRICT SET search_path = public, pg_temp AS $$
+    SELECT CASE
+        WHEN substr(api_key_encrypted, 9, 2) IN ('01', '03') THEN substr(api_key_encrypted, 13, 16)
+        ELSE provider_key_fingerprint(api_key_encrypted)
+    END;
+$$;
+
+INSERT INTO llm_provider_key_bindings
+SELECT provider_key_mark(c.api_key_encrypted), c.id, provider_destinations(c)
+FROM llm_provider_configs c WHERE c.api_key_encrypted IS NOT NULL ORDER BY c.id
+ON CONFLICT DO NOTHING;
+
+-- Keeps a key with its provider and its destination: otherwise whoever may edit a URL, or copy a row, can have a key
+-- sent to himself. A key may move when it is given again, that is, encrypted anew.
+CREATE OR REPLACE FUNCTION vet_provider_key() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    target TEXT := provider_destinations(NEW);
+    key_changed BOOLEAN := TRUE;
+    bound llm_provider_key_bindings;
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        key_changed := NEW.api_key_encrypted IS DISTINCT FROM OLD.api_key_encrypted;
+        IF NEW.api_key_mac = OLD.api_key_mac AND (key_changed OR NEW.provider_name <> OLD.provider_name) THEN
+            NEW.api_key_mac := NULL;
+        END IF;
+        IF key_changed AND NEW.api_key_mac IS NULL THEN
+            NEW.api_key_id := NULL;
+        END IF;
+    -- BEFORE INSERT also runs for a row that ON CONFLICT is about to turn away or to make an UPDATE of.
+    ELSIF EXISTS (SELECT FROM llm_provider_configs c WHERE c.provider_name = NEW.provider_name OR c.id = NEW.id) THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.api_key_encrypted IS NULL THEN
+        NEW.api_key_id := NULL;
+        NEW.api_key_mac := NULL;
+        RETURN NEW;
+    ELSIF NOT key_changed AND target = provider_destinations(OLD) THEN
+        RETURN NEW;
+    END IF;
+    SELECT b.* INTO bound FROM llm_provider_key_bindings b WHERE b.mark = provider_key_mark(NEW.api_key_encrypted);
+    IF bound.provider_id <> NEW.id THEN
+        RAISE EXCEPTION 'The key stored for provider % is that of another provider', NEW.provider_name USING
+            ERRCODE = 'PD008', TABLE = TG_TABLE_NAME, COLUMN = 'api_key_encrypted',
+            HINT = 'Give the provider a key of its own, encrypted for it.';
+    ELSIF bound.destination <> target OR NOT key_changed THEN
+        RAISE EXCEPTION 'Provider % has a key, which is bound to its scheme, host and port: '
+            'give the key again along with the new base_url', NEW.provider_name USING
+            ERRCODE = 'PD007', TABLE = TG_TABLE_NAME, COLUMN = 'base_url',
+            HINT = 'Set base_url and a newly made pgp_sym_encrypt(key, passphrase) in one UPDATE.';
+    ELSIF bound IS NULL THEN
+        INSERT INTO llm_provider_key_bindings VALUES (provider_key_mark(NEW.api_key_encrypted), NEW.id, target);
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Keeps the code that binds a key out of the history: whoever reads that must not learn it.
+CREATE OR REPLACE FUNCTION trim_provider_snapshot() RETURNS TRIGGER
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    NEW.config_snapshot := NEW.config_snapshot - 'api_key_mac';
+    RETURN NEW;
+END
+$$;
+
+-- Triggers fire in the order of their names, so this one sees the key as trg_validate_provider_config has left it.
+CREATE OR REPLACE TRIGGER trg_vet_provider_key
+    BEFORE INSERT OR UPDATE ON llm_provider_configs
+    FOR EACH ROW EXECUTE FUNCTION vet_provider_key();
+CREATE OR REPLACE TRIGGER trg_trim_provider_snapshot
+    BEFORE INSERT ON llm_provider_config_history
+    FOR EACH ROW EXECUTE FUNCTION trim_provider_snapshot();
+CREATE OR REPLACE TRIGGER trg_refuse_provider_truncate
+    BEFORE TRUNCATE ON llm_provider_key_bindings
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_provider_truncate();
+
+ALTER TABLE llm_provider_configs ENABLE ALWAYS TRIGGER trg_vet_provider_key;
+ALTER TABLE llm_provider_config_history ENABLE ALWAYS TRIGGER trg_trim_provider_snapshot;
+ALTER TABLE llm_provider_key_bindings ENABLE ALWAYS TRIGGER trg_refuse_provider_truncate;
+
+------------------------------------------------------------------------------------------------------ privileges
+
+-- These need more than those who call them or fire them: the store, the history and the bindings are written by no
+-- one else. Their search_path is fixed, and the history still records SESSION_USER.
+-- https://www.postgresql.org/docs/current/sql-createfunction.html#SQL-CREATEFUNCTION-SECURITY
+ALTER FUNCTION lock_provider_store() SECURITY DEFINER;
+ALTER FUNCTION queue_provider_writers() SECURITY DEFINER;
+ALTER FUNCTION ensure_single_active_provider() SECURITY DEFINER;
+ALTER FUNCTION validate_provider_config() SECURITY DEFINER;
+ALTER FUNCTION log_provider_config_change() SECURITY DEFINER;
+ALTER FUNCTION get_active_provider() SECURITY DEFINER;
+ALTER FUNCTION prune_provider_history(TIMESTAMPTZ, INTEGER) SECURITY DEFINER;
+
+ALTER TABLE llm_provider_key_bindings ENABLE ROW LEVEL SECURITY;
+
+DO $$
+DECLARE
+    grantee TEXT;
+BEGIN
+    FOR grantee IN
+        SELECT 'PUBLIC' UNION ALL SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
+    LOOP
+        EXECUTE 'REVOKE ALL ON llm_provider_key_bindings FROM ' || grantee;
+        EXECUTE 'REVOKE ALL ON FUNCTION provider_destination, provider_destinations, provider_key_mark, '
+            'vet_provider_key, trim_provider_snapshot FROM ' || grantee;
+    END LOOP;
+END
+$$;
+
+COMMIT;
