@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import structlog
 
-from providerd.cli.failures import ExitCode, Failure
 from providerd.cli.output import print_json, print_table
 from providerd.secret import Secret
 from providerd_server import app, logs
 from providerd_server import migrate as migrations
-from providerd_server.databases import data_dir_option, database, embedded
+from providerd_server.databases import data_dir_option, database, embedded, told_in_one_line
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings, describe, load, unknown_settings
 
@@ -35,6 +33,8 @@ _log_level = click.option(
 @click.option("--listen", metavar="ADDRESS[,ADDRESS]", help="host:port or unix:///path. [default: 127.0.0.1:50051]")
 @data_dir_option
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the database first; default: only the embedded.")
+@click.option("--dev", is_flag=True, default=None, help="For development: warn of weak passphrases, and allow http://.")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond this machine without TLS or tokens.")
 @_log_level
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
 @click.option("--print-config", is_flag=True, help="Print the effective settings with their sources, and exit.")
@@ -46,7 +46,7 @@ def serve(print_config: bool, **flags: Any) -> None:
 
     Everything else is a setting of the environment or of .env in the working directory: --print-config shows them.
     """
-    with _told_in_one_line():
+    with told_in_one_line():
         settings = load(**flags)
         if print_config:
             _print_config(settings, flags)
@@ -73,7 +73,7 @@ def migrate() -> None:
 @data_dir_option
 def up(**flags: Any) -> None:
     """Apply what is missing."""
-    with _told_in_one_line(), database(load(**flags)) as url:
+    with told_in_one_line(), database(load(**flags)) as url:
         applied = _run(migrations.up(url.reveal()))
     for migration in applied:
         click.echo(f"applied {migration.name}")
@@ -86,7 +86,7 @@ def up(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool, **flags: Any) -> None:
     """Show what is applied; exit code 1 when something is missing."""
-    with _told_in_one_line(), database(load(**flags)) as url:
+    with told_in_one_line(), database(load(**flags)) as url:
         listed = _run(migrations.status(url.reveal()))
     if as_json:
         print_json([_as_json(migration) for migration in listed])
@@ -101,7 +101,7 @@ def status(as_json: bool, **flags: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rollback(yes: bool, **flags: Any) -> None:
     """Drop all tables of providerd with everything in them. There is no way back."""
-    with _told_in_one_line(), database(load(**flags)) as url:
+    with told_in_one_line(), database(load(**flags)) as url:
         if not yes:
             click.confirm("This deletes all providers, their keys and their history. Go on?", abort=True)
         _run(migrations.rollback(url.reveal()))
@@ -116,7 +116,7 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
 
     ARGUMENTS go to psql as they are: `providerd psql -- -c "SELECT * FROM get_active_provider()"`.
     """
-    with _told_in_one_line():
+    with told_in_one_line():
         settings = load(data_dir=data_dir)
         if settings.database_url is not None:
             raise ConfigurationError("the database is not the embedded one; connect to it with a psql of your own")
@@ -133,18 +133,6 @@ def _serve(settings: Settings, url: Secret, *, migrate_first: bool) -> None:
     if migrate_first:
         _run(migrations.up(url.reveal()))
     _run(app.serve(settings, url))
-
-
-@contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except migrations.DatabaseUnreachableError as error:
-        raise Failure(str(error), ExitCode.UNAVAILABLE) from None
-    except migrations.MigrationError as error:
-        raise Failure(str(error), ExitCode.REFUSED) from None
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:

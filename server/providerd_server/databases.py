@@ -1,4 +1,4 @@
-"""Which database a command works on: the configured one, or the embedded one."""
+"""Which database a command works on, the configured one or the embedded one, and how it tells what fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from providerd.cli.failures import ExitCode, Failure
 from providerd.secret import Secret
+from providerd_server import migrate as migrations
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings
 
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
 data_dir_option = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the embedded database lives."
 )
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Has a command fail with one line instead of a traceback, and with the right exit code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise Failure(str(error), ExitCode.USAGE) from None
+    except migrations.DatabaseUnreachableError as error:
+        raise Failure(str(error), ExitCode.UNAVAILABLE) from None
+    except migrations.MigrationError as error:
+        raise Failure(str(error), ExitCode.REFUSED) from None
 
 
 @contextmanager

@@ -21,6 +21,8 @@ class Kind(enum.Enum):
     ABORTED = enum.auto()
     OUT_OF_RANGE = enum.auto()
     PERMISSION_DENIED = enum.auto()
+    UNAUTHENTICATED = enum.auto()
+    RESOURCE_EXHAUSTED = enum.auto()
     UNAVAILABLE = enum.auto()
     UNIMPLEMENTED = enum.auto()
     INTERNAL = enum.auto()

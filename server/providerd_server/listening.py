@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import grpc
 import structlog
@@ -19,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from providerd_server.errors import ConfigurationError
 from providerd_server.rpc import is_local
 from providerd_server.service import SERVICE_NAME
+from providerd_server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +28,11 @@ log = structlog.get_logger(__name__)
 _MOST_PENDING = 100_000
 
 
-def create_server(handler: grpc.GenericRpcHandler, max_request_bytes: int) -> tuple[grpc.aio.Server, HealthServicer]:
-    """A server of ``handler``, health (not serving yet) and reflection, that listens nowhere yet."""
-    server = grpc.aio.server(options=_options(max_request_bytes))
+def create_server(
+    handler: grpc.GenericRpcHandler, guard: grpc.aio.ServerInterceptor, settings: Settings
+) -> tuple[grpc.aio.Server, HealthServicer]:
+    """A server of ``handler``, health (not serving yet) and reflection behind ``guard``, that listens nowhere yet."""
+    server = grpc.aio.server(interceptors=[guard], options=_options(settings))
     server.add_generic_rpc_handlers((handler,))
     health = HealthServicer()
     add_HealthServicer_to_server(health, server)
@@ -58,8 +62,20 @@ def holding(addresses: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
+def listen(
+    server: grpc.aio.Server,
+    addresses: Sequence[str],
+    *,
+    credentials: grpc.ServerCredentials | None,
+    socket_mode: int,
+) -> list[str]:
     """Takes the addresses; returns them with the ports that were chosen for port 0.
+
+    Args:
+        server: Has not been started.
+        addresses: host:port, or unix:///path.
+        credentials: What TLS is spoken with on TCP; None for no TLS. Unix sockets never need it.
+        socket_mode: The permissions of unix sockets.
 
     Raises:
         ConfigurationError: An address cannot be taken.
@@ -68,19 +84,60 @@ def listen(server: grpc.aio.Server, addresses: Sequence[str]) -> list[str]:
     for address in addresses:
         try:
             _try(address)
-            port = server.add_insecure_port(address)
+            port = _add(server, address, credentials, socket_mode)
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be bound"
             raise ConfigurationError(
                 f"cannot listen on {address}: {reason}; stop what holds it, or set PROVIDERD_LISTEN"
             ) from None
         taken.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")
-        if not _is_loopback(address):
-            log.warning(
-                "listening beyond this machine without authentication: whoever reaches it may switch providers",
-                address=address,
-            )
     return taken
+
+
+def check_exposure(settings: Settings) -> None:
+    """Keeps a daemon that anybody could use from being reached from other machines by accident.
+
+    Raises:
+        ConfigurationError: An address is not of this machine alone, TLS or authentication is off, and ``insecure`` too.
+    """
+    exposed = [address for address in settings.listen if not _is_loopback(address)]
+    lacking = [
+        what
+        for what, given in (
+            ("TLS (PROVIDERD_TLS_CERT_FILE, PROVIDERD_TLS_KEY_FILE)", settings.tls_cert_file),
+            ("authentication (PROVIDERD_ACCESS_FILE)", settings.access_file),
+        )
+        if given is None
+    ]
+    if not exposed or not lacking:
+        return
+    without = " and ".join(lacking)
+    if not settings.insecure:
+        raise ConfigurationError(
+            f"refusing to listen on {', '.join(exposed)}, beyond this machine, without {without};"
+            " set them, listen on loopback, or say --insecure"
+        )
+    log.warning(
+        "listening beyond this machine insecurely, as --insecure says: others may read and change what is sent"
+        if settings.access_file
+        else "listening beyond this machine insecurely, as --insecure says: whoever reaches it may switch providers",
+        addresses=exposed,
+        without=without,
+    )
+
+
+def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, socket_mode: int) -> int:
+    if not address.startswith("unix:"):
+        port: int = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        return port
+    # Nobody can connect in the moment before the permissions are those wanted.
+    before = os.umask(0o777)
+    try:
+        port = server.add_insecure_port(address)
+    finally:
+        os.umask(before)
+    Path(address.removeprefix("unix:").removeprefix("//")).chmod(socket_mode)
+    return port
 
 
 def _lock(path: str) -> int:
@@ -114,13 +171,19 @@ def _is_loopback(address: str) -> bool:
     return address.startswith("localhost:") or any(is_local(f"{family}{address}") for family in ("", "ipv4:", "ipv6:"))
 
 
-def _options(max_request_bytes: int) -> list[tuple[str, int]]:
+def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         # Otherwise a second daemon would silently take half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.server.max_pending_requests", _MOST_PENDING),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
-        ("grpc.max_receive_message_length", max_request_bytes),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        # Between two different values gRPC would refuse at random.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", int(settings.handshake_timeout * 1000)),
+        ("grpc.max_connection_idle_ms", int(settings.idle_timeout * 1000)),
         # Finds peers that vanished without a word.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

@@ -16,6 +16,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from providerd_server.access.caller import current
 from providerd_server.errors import Kind, Refusal
 from providerd_server.validation import reported
 
@@ -50,11 +51,12 @@ def unary(
         with _request(name, context, level):
             try:
                 request = _decode(request_type, data)
+                _take_principal(request)
                 _bind_subject(request)
                 answer = await handle(request, context)
                 encoded: bytes = answer if isinstance(answer, bytes) else answer.SerializeToString()
             except Exception as error:
-                await _abort(context, error)
+                await abort(context, error)
             _log_end(grpc.StatusCode.OK)
             return encoded
 
@@ -76,7 +78,7 @@ def streaming(
                 _log_end(grpc.StatusCode.CANCELLED)
                 raise
             except Exception as error:
-                await _abort(context, error)
+                await abort(context, error)
 
     return name, grpc.unary_stream_rpc_method_handler(behave)
 
@@ -86,11 +88,30 @@ def is_local(peer: str) -> bool:
     return peer.startswith(("unix:", "ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
 
 
+async def abort(context: Context, error: Exception) -> NoReturn:
+    """Ends a call with the status of a ``Refusal``; of any other error the peer only learns that there was one."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    refusal = error if isinstance(error, Refusal) else _internal(error)
+    code = grpc.StatusCode[refusal.kind.name]
+    if isinstance(refusal.__cause__, Exception):
+        log.warning("the database refused or failed", error=_one_line(refusal.__cause__), reason=refusal.reason)
+    _log_end(code, reason=refusal.reason)
+    details = ((_DETAILS_TRAILER, _details(code, refusal)),)
+    # A peer that reads nothing does not take its status either, and one that is gone cannot: neither keeps the handler.
+    with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
+        async with asyncio.timeout(_ABORT_SECONDS):
+            await context.abort(code, refusal.message[:1000], details)
+    raise asyncio.CancelledError
+
+
 class _request:  # noqa: N801 - used as a with block, reads as one
     """Binds what every log line of one request carries."""
 
     def __init__(self, name: str, context: Context, level: str) -> None:
         self._values = {"rpc": name, "peer": context.peer(), "request_id": _request_id(context), "level_of_end": level}
+        if (principal := current().principal) is not None:
+            self._values["principal"] = principal.name
 
     def __enter__(self) -> None:
         structlog.contextvars.clear_contextvars()
@@ -115,6 +136,13 @@ def _bind_subject(request: Any) -> None:
     structlog.contextvars.bind_contextvars(**{name: value[:255] for name, value in values.items() if value})
 
 
+def _take_principal(request: Any) -> None:
+    """Puts the principal in the place of whoever a caller says to be."""
+    principal = current().principal
+    if principal is not None and "actor" in request.DESCRIPTOR.fields_by_name:
+        request.actor = principal.name
+
+
 def _name_of(request_type: type[Message]) -> str:
     # Requests are named after their RPCs, which buf's linter keeps.
     return request_type.DESCRIPTOR.name.removesuffix("Request")
@@ -129,22 +157,6 @@ def _decode(request_type: type[Request], data: bytes) -> Request:
             "MALFORMED_REQUEST",
             f"the request is not a {request_type.DESCRIPTOR.full_name}",
         ) from None
-
-
-async def _abort(context: Context, error: Exception) -> NoReturn:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    refusal = error if isinstance(error, Refusal) else _internal(error)
-    code = grpc.StatusCode[refusal.kind.name]
-    if isinstance(refusal.__cause__, Exception):
-        log.warning("the database refused or failed", error=_one_line(refusal.__cause__), reason=refusal.reason)
-    _log_end(code, reason=refusal.reason)
-    details = ((_DETAILS_TRAILER, _details(code, refusal)),)
-    # A peer that reads nothing does not take its status either; it must not keep the handler for that.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_ABORT_SECONDS):
-            await context.abort(code, refusal.message[:1000], details)
-    raise asyncio.CancelledError
 
 
 def _internal(error: Exception) -> Refusal:

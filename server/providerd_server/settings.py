@@ -164,10 +164,7 @@ class Settings(BaseSettings):
     def _duration(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", value.strip())
-        if match is None:
-            raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return parse_duration(value)
 
     @field_validator("listen", "allowed_hosts", mode="before")
     @classmethod
@@ -195,6 +192,14 @@ class Settings(BaseSettings):
             raise ValueError("SUPABASE_DB_HOST is missing beside the other SUPABASE_DB_* settings")
         if self.supabase_db_url is not None:
             _check_url(self.supabase_db_url.reveal())
+        return self
+
+    @model_validator(mode="after")
+    def _complete_tls(self) -> Settings:
+        if (self.tls_cert_file is None) is not (self.tls_key_file is None):
+            raise ValueError("PROVIDERD_TLS_CERT_FILE and PROVIDERD_TLS_KEY_FILE go together; set both or neither")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("PROVIDERD_TLS_CLIENT_CA_FILE needs PROVIDERD_TLS_CERT_FILE and PROVIDERD_TLS_KEY_FILE")
         return self
 
     @property
@@ -250,6 +255,18 @@ def describe(settings: Settings, **flags: Any) -> list[Described]:
         Described(name=_environment_name(field), value=_shown(field, getattr(settings, field)), source=source(field))
         for field in Settings.model_fields
     ]
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration such as ``90d`` or ``12h``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", text.strip())
+    if match is None:
+        raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def unknown_settings() -> list[str]:

@@ -9,9 +9,10 @@ from google.protobuf.message import Message
 
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
+from providerd_server.access import current
 from providerd_server.errors import Kind, Refusal, invalid, not_found, not_ready
 from providerd_server.hub import Hub, State
-from providerd_server.rpc import Context, Handler, is_local, streaming, unary
+from providerd_server.rpc import Context, Handler, streaming, unary
 from providerd_server.service.paging import fitting, make_token, page_size, read_token
 from providerd_server.source import Source
 from providerd_server.validation import name_violations
@@ -45,10 +46,10 @@ class Reads:
             unary(pb.ListProvidersRequest, self.list_providers),
         ]
 
-    async def get_active_provider(self, request: pb.GetActiveProviderRequest, context: Context) -> bytes:
+    async def get_active_provider(self, request: pb.GetActiveProviderRequest, _: Context) -> bytes:
         """Answers from memory, with bytes that are shared by all who ask the same at this revision."""
         if request.include_credential:
-            _check_may_have_credential(context)
+            current().require_key_access()
         state = self._state()
         with_credential = request.include_credential
         encoded = state.encoded(("get", with_credential), lambda: _encode_active(state, with_credential))
@@ -59,7 +60,7 @@ class Reads:
         wish = Wish.of(request)
         _bind_client(request.client)
         if wish.with_credential:
-            _check_may_have_credential(context)
+            current().require_key_access()
         write = bounded_write(context, self._write_timeout)
         await Watch(self._hub, wish, status=self._status, verify=self._source.verify, write=write).run()
 
@@ -135,15 +136,6 @@ def _encode_active(state: State, with_credential: bool) -> bytes:
         if credential is not None:
             response.credential.CopyFrom(credential)
     return response.SerializeToString()
-
-
-def _check_may_have_credential(context: Context) -> None:
-    if not is_local(context.peer()):
-        raise Refusal(
-            Kind.PERMISSION_DENIED,
-            "CREDENTIAL_NEEDS_LOCAL_PEER",
-            "keys are only sent over loopback and unix sockets; ask without include_credential",
-        )
 
 
 def _unreadable_key(provider_name: str) -> Refusal:

@@ -1,0 +1,206 @@
+"""Stands before every RPC: lets in who is known and may, within the limits, and ends streams of those who no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+
+from providerd_server.access.caller import Caller, calling, missing
+from providerd_server.access.credentials import host_of, is_encrypted, presented_by, unknown
+from providerd_server.access.denials import Denials
+from providerd_server.access.principals import Presented, Registry
+from providerd_server.access.scopes import scope_of
+from providerd_server.errors import Kind, Refusal
+from providerd_server.reloading import INTERVAL
+from providerd_server.rpc import Context, Handler, abort, is_local
+
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+
+_HEALTH = "/grpc.health.v1.Health/"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is let in at once.
+
+    Attributes:
+        calls: Unary calls.
+        watches: Streams.
+        watches_per_principal: Streams of one principal.
+        failures: Failed authentications a minute of one host that are answered one by one.
+    """
+
+    calls: int
+    watches: int
+    watches_per_principal: int
+    failures: int
+
+
+@dataclass(eq=False, slots=True)
+class _Stream:
+    """An open stream of somebody who was let in."""
+
+    presented: Presented
+    caller: Caller
+    lease: asyncio.Timeout
+    refusal: Refusal | None = None
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Authenticates callers, checks the scope of each RPC, and holds the limits.
+
+    Args:
+        registry: Who is known; None turns authentication off.
+        limits: How much is let in at once.
+    """
+
+    def __init__(self, registry: Registry | None, limits: Limits) -> None:
+        self.denials = Denials(limits.failures)
+        self._registry = registry
+        self._limits = limits
+        self._calls = 0
+        self._streams: set[_Stream] = set()
+        self._of_owner: Counter[str | None] = Counter()
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Puts itself before the handler of a call."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            return None
+        if method.startswith(_HEALTH) and not handler.response_streaming:
+            return handler
+        if handler.response_streaming:
+            return self._guard_stream(method, handler)
+        return self._guard_unary(method, handler)
+
+    async def follow(self) -> None:
+        """Ends the streams of those who are no longer let in, until cancelled; see ``Registry.file`` for reloads."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            for stream in tuple(self._streams):
+                if (refusal := self._lost(stream)) is not None:
+                    stream.refusal = refusal
+                    stream.lease.reschedule(asyncio.get_running_loop().time())
+
+    def _guard_unary(self, method: str, handler: Any) -> Handler:
+        async def behave(request: Any, context: Context) -> Any:
+            try:
+                caller, _ = self._admit(method, context)
+                with self._counted_call(), calling(caller):
+                    return await handler.unary_unary(request, context)
+            except Exception as error:
+                await abort(context, error)
+
+        return grpc.unary_unary_rpc_method_handler(behave, handler.request_deserializer, handler.response_serializer)
+
+    def _guard_stream(self, method: str, handler: Any) -> Handler:
+        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+        async def behave(request: Any, context: Context) -> None:
+            try:
+                caller, presented = self._admit(method, context)
+                owner = caller.principal.name if caller.principal else None
+                async with self._open_stream(caller, presented, _HEALTH if method.startswith(_HEALTH) else owner):
+                    answers = inner(request, context)
+                    if inspect.isasyncgen(answers):
+                        async for answer in answers:
+                            await context.write(answer)
+                    else:
+                        await answers
+            except Exception as error:
+                await abort(context, error)
+
+        make = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return make(behave, handler.request_deserializer, handler.response_serializer)
+
+    def _admit(self, method: str, context: Context) -> tuple[Caller, Presented]:
+        """Who calls, once it is known that they may; raises ``Refusal``."""
+        peer = context.peer()
+        caller = Caller(
+            is_local=is_local(peer),
+            is_encrypted=is_encrypted(context),
+            denied=lambda refusal, name: self.denials.denied(
+                refusal, method=method, host=host_of(peer), principal=name
+            ),
+        )
+        if self._registry is None or method.startswith(_HEALTH):
+            return caller, Presented()
+        try:
+            presented = presented_by(context)
+            caller.principal = self._registry.find(presented)
+            if caller.principal is None:
+                raise unknown(presented, expired=self._registry.is_expired(presented))
+        except Refusal as refusal:
+            raise caller.denied(refusal, "") from None
+        caller.require(scope_of(method))
+        return caller, presented
+
+    def _lost(self, stream: _Stream) -> Refusal | None:
+        """Why a stream may not go on; None when it may."""
+        if self._registry is None or stream.caller.principal is None:
+            return None
+        now = self._registry.find(stream.presented)
+        if now is None:
+            return unknown(stream.presented, expired=self._registry.is_expired(stream.presented))
+        lost = [scope for scope in stream.caller.needed if not now.may(scope)]
+        return missing(lost[0], now) if lost else None
+
+    @contextmanager
+    def _counted_call(self) -> Iterator[None]:
+        if self._calls >= self._limits.calls:
+            raise _too_many("TOO_MANY_CALLS", "calls in flight", self._limits.calls)
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+
+    @asynccontextmanager
+    async def _open_stream(self, caller: Caller, presented: Presented, owner: str | None) -> AsyncIterator[None]:
+        """Counts a stream to its owner, and ends it with a refusal when its caller is no longer let in."""
+        self._check_room(owner)
+        stream = _Stream(presented, caller, asyncio.timeout(None))
+        self._streams.add(stream)
+        self._of_owner[owner] += 1
+        try:
+            with calling(caller):
+                async with stream.lease:
+                    yield
+        except TimeoutError:
+            if stream.refusal is None:
+                raise
+            self.denials.lost(stream.refusal, principal=owner or "")
+            raise stream.refusal from None
+        finally:
+            self._streams.discard(stream)
+            self._of_owner[owner] -= 1
+            if not self._of_owner[owner]:
+                del self._of_owner[owner]
+
+    def _check_room(self, owner: str | None) -> None:
+        # Health takes no authentication, so those who ask for it must not take the place of others.
+        if owner != _HEALTH and len(self._streams) - self._of_owner[_HEALTH] >= self._limits.watches:
+            raise _too_many("TOO_MANY_WATCHES", "watches", self._limits.watches)
+        if owner is not None and self._of_owner[owner] >= self._limits.watches_per_principal:
+            raise _too_many("TOO_MANY_WATCHES", f"watches of {owner}", self._limits.watches_per_principal)
+
+
+def _too_many(reason: str, what: str, limit: int) -> Refusal:
+    return Refusal(
+        Kind.RESOURCE_EXHAUSTED,
+        reason,
+        f"the daemon has {limit} {what} already, which is its limit; try again later",
+        metadata={"limit": str(limit)},
+    )
