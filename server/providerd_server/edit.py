@@ -13,7 +13,15 @@ from providerd_server.convert import json_from_struct
 from providerd_server.errors import Violation, invalid
 from providerd_server.snapshot import StoredProvider
 from providerd_server.store.configuration import Configuration, Contents
-from providerd_server.validation import NAME_RULE, NAME_SHAPE, content_violations, name_violations, text_violations
+from providerd_server.validation import (
+    NAME_RULE,
+    NAME_SHAPE,
+    STRICT,
+    HostPolicy,
+    content_violations,
+    name_violations,
+    text_violations,
+)
 
 _STRUCTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
 _REQUIRED_TEXT = ("display_name", "base_url", "endpoint_path_template", "default_model")
@@ -43,9 +51,12 @@ class Edit:
     Args:
         request: The request.
         root: What the provider is called in the paths of violations.
+        hosts: Where keys may be sent.
     """
 
-    def __init__(self, request: pb.UpsertProviderRequest, root: str = "provider") -> None:
+    def __init__(
+        self, request: pb.UpsertProviderRequest, root: str = "provider", *, hosts: HostPolicy = STRICT
+    ) -> None:
         violations: list[Violation] = []
         self.provider_name = request.provider.provider_name
         violations += name_violations(self.provider_name, "provider.provider_name")
@@ -56,11 +67,12 @@ class Edit:
         if request.HasField("expected_config_version") and request.expected_config_version < 0:
             violations.append(Violation("expected_config_version", "must be 0 (must not exist) or more"))
         self._root = root
+        self._hosts = hosts
         self._violations = violations
 
     def violations(self, before: StoredProvider | None) -> list[Violation]:
         """What is wrong with it as an edit of ``before``; None means that the provider is new."""
-        found = [*self._violations, *new_violations(before, self.content(before))]
+        found = [*self._violations, *new_violations(before, self.content(before), self._hosts)]
         # What SQL has named otherwise must stay editable.
         if before is None and not re.fullmatch(NAME_SHAPE, self.provider_name):
             found.append(Violation("provider.provider_name", NAME_RULE))
@@ -86,19 +98,32 @@ class Edit:
         }
 
 
-def new_violations(before: StoredProvider | None, content: Mapping[str, Any]) -> list[Violation]:
-    """The rules that ``content`` breaks and ``before`` does not.
+def new_violations(
+    before: StoredProvider | None, content: Mapping[str, Any], hosts: HostPolicy = STRICT
+) -> list[Violation]:
+    """The rules that ``content`` breaks, but for those that a column of ``before`` breaks and still has as it was.
 
     What SQL has stored is held to the schema's rules alone, and must stay editable elsewhere.
     """
-    stored = set(content_violations({name: getattr(before, name) for name in EDITABLE})) if before else set()
-    return [each for each in content_violations(content) if each not in stored]
+    found = content_violations(content, hosts)
+    if not found or before is None:
+        return found
+    stored = {name: getattr(before, name) for name in EDITABLE}
+    # By columns, or one private host could be replaced by another: both break the same rule.
+    kept = {each for each in content_violations(stored, hosts) if _same(stored, content, each)}
+    return [each for each in found if each not in kept]
 
 
-def check_content(before: StoredProvider | None, content: Mapping[str, Any]) -> None:
-    """Refuses content that breaks rules which ``before`` does not: INVALID_ARGUMENT with every violation at once."""
-    if violations := new_violations(before, content):
+def check_content(before: StoredProvider | None, content: Mapping[str, Any], hosts: HostPolicy = STRICT) -> None:
+    """Refuses content with new violations: INVALID_ARGUMENT with all of them at once."""
+    if violations := new_violations(before, content, hosts):
         raise invalid(violations)
+
+
+def _same(stored: Mapping[str, Any], content: Mapping[str, Any], violation: Violation) -> bool:
+    column = re.split(r"[.\[]", violation.field)[1]
+    same: bool = stored[column] == content[column]
+    return same
 
 
 def _mask(request: pb.UpsertProviderRequest, violations: list[Violation]) -> frozenset[str]:
@@ -155,8 +180,8 @@ def _snake(path: str) -> str:
     return re.sub(r"([A-Z])", lambda match: "_" + match[1].lower(), path)
 
 
-def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
-    """What an ApplyConfiguration request states.
+def configuration_from(request: pb.ApplyConfigurationRequest, hosts: HostPolicy = STRICT) -> Configuration:
+    """What an ApplyConfiguration request states, where keys may be sent to ``hosts``.
 
     Making its contents refuses it with every violation of every provider at once.
     """
@@ -166,6 +191,7 @@ def configuration_from(request: pb.ApplyConfigurationRequest) -> Configuration:
         edit = Edit(
             pb.UpsertProviderRequest(provider=provider, update_mask=FieldMask(paths=["*"])),
             root=f"providers[{index}]",
+            hosts=hosts,
         )
         if edit.provider_name in edits:
             violations.append(Violation(f"providers[{index}].provider_name", "is stated twice"))

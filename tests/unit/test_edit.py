@@ -7,8 +7,9 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from providerd.v1 import provider_pb2 as pb
-from providerd_server.edit import Edit
+from providerd_server.edit import Edit, check_content, configuration_from
 from providerd_server.errors import Kind, Refusal
+from providerd_server.validation import HostPolicy
 from tests.unit.snapshots import provider
 
 COMPLETE: dict[str, Any] = {
@@ -90,6 +91,42 @@ def test_what_sql_has_stored_against_the_rules_stays_editable_elsewhere() -> Non
             replace(EXISTING, supported_models=["m"])
         )
     assert fields_of(caught) == {"provider.default_model", "provider.base_url"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"base_url": "https://10.0.0.2"},
+        {"additional_headers": {"X-Token": "other"}},
+        {"additional_headers": {"X-Token": "stored", "X-Title": "t"}},
+    ],
+)
+def test_who_rewrites_a_column_makes_it_right_even_if_it_was_wrong_in_the_same_way(changed: dict[str, Any]) -> None:
+    odd = replace(EXISTING, base_url="https://10.0.0.1", additional_headers={"X-Token": "stored"})
+    same = {"base_url": "https://10.0.0.1", "additional_headers": {"X-Token": "stored"}, "display_name": "M"}
+    assert Edit(request({"provider_name": "mistral", **same})).merge(odd)["display_name"] == "M"
+    with pytest.raises(Refusal) as caught:
+        Edit(request({"provider_name": "mistral", **same, **changed})).merge(odd)
+    assert {field.split(".")[1] for field in fields_of(caught)} == set(changed)
+
+
+def test_the_policy_decides_about_edits_configurations_and_rollbacks() -> None:
+    hosts = HostPolicy(["*.llm.internal"])
+    wanted = {**COMPLETE, "base_url": "https://a.llm.internal"}
+    assert Edit(request(wanted), hosts=hosts).merge(None)["base_url"] == "https://a.llm.internal"
+    stated = ParseDict({"providers": [wanted]}, pb.ApplyConfigurationRequest())
+    contents = configuration_from(stated, hosts).contents({})
+    assert contents["mistral"]["base_url"] == "https://a.llm.internal"
+    check_content(None, contents["mistral"], hosts)
+    for refused in (
+        lambda: Edit(request(wanted)).merge(None),
+        lambda: configuration_from(stated).contents({}),
+        lambda: check_content(None, contents["mistral"]),
+    ):
+        with pytest.raises(Refusal) as caught:
+            refused()
+        assert [field.rpartition(".")[2] for field in fields_of(caught)] == ["base_url"]
+        assert "llm.internal" not in str(caught.value) + repr(caught.value.violations)
 
 
 def test_the_star_replaces_everything() -> None:

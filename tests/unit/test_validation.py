@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 
 from providerd_server.errors import Violation
-from providerd_server.validation import content_violations, reported
+from providerd_server.validation import content_violations, reported, text_violations
+from providerd_server.validation.hosts import HTTPS
 from providerd_server.validation.report import MOST
 from tests.unit.contents import CONTENT, changed, field
 
@@ -20,6 +21,11 @@ URL_SHAPE = "must be http:// or https:// and a host"
 URL_HOST = "must have a host in ASCII, and a port as a number if it has one"
 URL_PATH = "must hold what the path of a URL may, if it has one, and not end with '/'"
 URL_PARTS = "must hold no user, query or fragment"
+DOWNWARD = "must have no empty or dot segments, nor encoded control characters, '%' or '\\', in its path"
+RESERVED = "must not be set: HTTP clients and proxies say it themselves"
+AUTH_RESERVED = "must not name a header that HTTP clients and proxies set themselves"
+IN_CLEAR = "must not be stored: it would keep a secret in clear; the key goes where auth_header_template says"
+CLEAN = "must hold no control characters, nor invisible ones or such as change the direction of text"
 PATH_ONLY = "must hold no query or fragment; an entry with in: query makes a query"
 PLACEHOLDERS = "must hold no placeholder but {model} and those that entries with in: path fill"
 
@@ -41,7 +47,16 @@ def test_the_example_is_valid() -> None:
         ("display_name", " ", "is required"),
         ("display_name", "n" * 256, "must be at most 255 characters"),
         ("description", "d" * 10_001, "must be at most 10,000 characters"),
-        ("description", "a\0b", "must hold no NUL character"),
+        ("description", "a\0b", CLEAN),
+        ("description", "a\rb", CLEAN),
+        ("description", "a\u2028b", CLEAN),
+        ("display_name", "a\nb", CLEAN),
+        ("display_name", "a\x1b[2Jb", CLEAN),
+        ("display_name", "a\x85b", CLEAN),
+        ("display_name", "groq\u202e", CLEAN),
+        ("display_name", "gr\u200boq", CLEAN),
+        ("display_name", "groq\U000e0041", CLEAN),
+        ("auth_scheme", "bearer\u2066", CLEAN),
         ("auth_scheme", "s" * 51, "must be at most 50 characters"),
         ("base_url", "", "is required"),
         ("base_url", "ftp://host", URL_SHAPE),
@@ -53,11 +68,14 @@ def test_the_example_is_valid() -> None:
         ("base_url", "https://host:65536", "must have a port from 1 to 65535"),
         ("base_url", "https://host:http", URL_HOST),
         ("base_url", "https://hööst", URL_HOST),
-        ("base_url", "https://user:secret@host", URL_PARTS),
-        ("base_url", "https://host?key=secret", URL_PARTS),
-        ("base_url", "https://host#", URL_PARTS),
-        ("base_url", "https://host/v1/", URL_PATH),
-        ("base_url", 'https://host/"', URL_PATH),
+        ("base_url", "https://user:secret@host.example", URL_PARTS),
+        ("base_url", "https://host.example?key=secret", URL_PARTS),
+        ("base_url", "https://host.example#", URL_PARTS),
+        ("base_url", "https://host.example/v1/", URL_PATH),
+        ("base_url", 'https://host.example/"', URL_PATH),
+        ("base_url", "https://host.example//other.example", DOWNWARD),
+        ("base_url", "https://host.example/v1/..", DOWNWARD),
+        ("base_url", "http://host.example", HTTPS),
         ("endpoint_path_template", "v1/{model}", "must start with '/' and hold no white space"),
         ("endpoint_path_template", "/v 1/{model}", "must start with '/' and hold no white space"),
         ("endpoint_path_template", "/{model}?key=1", PATH_ONLY),
@@ -65,6 +83,19 @@ def test_the_example_is_valid() -> None:
         ("endpoint_path_template", "/{model}/{api_key}", PLACEHOLDERS),
         ("endpoint_path_template", "/{model}/{", PLACEHOLDERS),
         ("endpoint_path_template", "/{model}/ä", "must hold what the path of a URL may; percent-encode the rest"),
+        ("endpoint_path_template", "//other.example/{model}", DOWNWARD),
+        ("endpoint_path_template", "/%2Fother.example/{model}", DOWNWARD),
+        ("endpoint_path_template", "/{model}//x", DOWNWARD),
+        ("endpoint_path_template", "/v1/../{model}", DOWNWARD),
+        ("endpoint_path_template", "/{model}/.", DOWNWARD),
+        ("endpoint_path_template", "/%2e%2E/{model}", DOWNWARD),
+        ("endpoint_path_template", "/..;x/{model}", DOWNWARD),
+        ("endpoint_path_template", "/{model}/x%2f..", DOWNWARD),
+        ("endpoint_path_template", "/{model}%5C..", DOWNWARD),
+        ("endpoint_path_template", "/{model}%252e", DOWNWARD),
+        ("endpoint_path_template", "/{model}%0d%0aHost:x", DOWNWARD),
+        ("endpoint_path_template", "/{model}%", DOWNWARD),
+        ("endpoint_path_template", "/{model}\\x", "must hold what the path of a URL may; percent-encode the rest"),
         ("http_method", "DELETE", "must be one of GET, POST, PUT, PATCH"),
         ("auth_header_template", "X-Key {api_key}", AUTH_SHAPE),
         ("auth_header_template", "X Key: {api_key}", AUTH_SHAPE),
@@ -72,12 +103,30 @@ def test_the_example_is_valid() -> None:
         ("auth_header_template", "X-Key: {api_key}{api_key}", AUTH_KEY),
         ("auth_header_template", "X-Key: {api_key} {user}", AUTH_KEY),
         ("auth_header_template", "X-Key: {api_key}\r\nX: y", AUTH_VALUE),
-        ("auth_header_template", "Host: {api_key}", "must not name a header that the HTTP client sets itself"),
+        ("auth_header_template", "Host: {api_key}", AUTH_RESERVED),
+        ("auth_header_template", "transfer-ENCODING: {api_key}", AUTH_RESERVED),
+        ("auth_header_template", "Proxy-Authorization: {api_key}", AUTH_RESERVED),
+        ("auth_header_template", ":authority: {api_key}", AUTH_SHAPE),
+        ("auth_header_template", "X-Key:\t{api_key}", AUTH_VALUE),
         ("additional_headers", [], "additional_headers must be a JSON object of strings"),
         ("additional_headers", {f"X-{n}": "v" for n in range(51)}, "must hold at most 50 headers"),
         ("additional_headers/X Y", "v", "is not a header name"),
         ("additional_headers/content-type", "v", "is there twice: case does not matter in the names of headers"),
-        ("additional_headers/Transfer-Encoding", "v", "must not be set: the HTTP client says it itself"),
+        ("additional_headers/Transfer-Encoding", "v", RESERVED),
+        ("additional_headers/HOST", "v", RESERVED),
+        ("additional_headers/content-Length", "0", RESERVED),
+        ("additional_headers/Keep-Alive", "v", RESERVED),
+        ("additional_headers/Proxy-Anything", "v", RESERVED),
+        ("additional_headers/X-Forwarded-For", "v", RESERVED),
+        ("additional_headers/Forwarded", "v", RESERVED),
+        ("additional_headers/:path", "v", "is not a header name"),
+        ("additional_headers/Cookie", "v", IN_CLEAR),
+        ("additional_headers/api-key", "v", IN_CLEAR),
+        ("additional_headers/X-Goog-Api-Key", "v", IN_CLEAR),
+        ("additional_headers/X-Amz-Security-Token", "v", IN_CLEAR),
+        ("additional_headers/X-Client-SECRET", "v", IN_CLEAR),
+        ("additional_headers/Helicone-Auth", "v", IN_CLEAR),
+        ("additional_headers/X-Gateway", "bearer v", IN_CLEAR),
         ("additional_headers/authorization", "v", "must not be set: auth_header_template carries the key"),
         ("additional_headers/x-api-key", "v", "must not be set: auth_header_template carries the key"),
         ("additional_headers/X", 1, HEADER_VALUE),
@@ -122,11 +171,17 @@ def test_keys_are_shown_printable_and_short() -> None:
         ("auth_header_template", None),
         ("auth_header_template", "x-goog-api-key:{api_key}"),
         ("auth_scheme", "What An Older Row Says"),
-        ("base_url", "http://[::1]:8080"),
+        ("endpoint_path_template", "/v1.1/{model}:call;v=1/projects%2Fone/..."),
+        ("endpoint_path_template", "/v1/{model}/"),
+        ("description", "one\n\ttwo"),
+        ("display_name", "Zoë 北京 \u0645\u06cc\u200c\u062e\u0648 👩\u200d💻 ☁\ufe0f"),
         ("base_url", "https://gateway.example:443/openai/v1"),
         ("http_method", None),
         ("additional_headers", None),
         ("additional_headers/X", ""),
+        ("additional_headers/anthropic-version", "2023-06-01"),
+        ("additional_headers/HTTP-Referer", "https://app.example"),
+        ("additional_headers/OpenAI-Organization", "org-1"),
         ("supported_models", []),
         ("supported_models", None),
         ("model_capabilities", None),
@@ -148,6 +203,12 @@ def test_without_a_template_the_key_goes_into_authorization() -> None:
 def test_a_model_that_is_not_listed_is_told_apart_from_one_that_is_none() -> None:
     content = {**CONTENT, "supported_models": None, "default_model": " m"}
     assert content_violations(content) == [Violation("provider.default_model", MODEL_RULE)]
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b]0;title\x07", "a\0", "\u202egnorw", "in\u200bvisible", "\u2029"])
+def test_the_reason_and_the_actor_are_one_honest_line(text: str) -> None:
+    assert text_violations(text, text) == [Violation("reason", CLEAN), Violation("actor", CLEAN)]
+    assert text_violations("für später — 후에", "dana@example.com") == []
 
 
 def test_more_violations_than_can_be_told_end_with_how_many_more() -> None:

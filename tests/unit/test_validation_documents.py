@@ -22,6 +22,13 @@ JMESPATH = "must be a JMESPath expression with functions of its specification"
 DOTTED = "must be a dotted path of at most 16 parts without white space, such as a.b"
 NAME = "must be a name without white space or control characters"
 ENTRY = "must be the name of an entry of payload_structure"
+IN_CLEAR = "must not be stored: it would keep a secret in clear; the key goes where auth_header_template says"
+DOWNWARD = "must have no empty or dot segments, nor encoded control characters, '%' or '\\', in its path"
+HEADER_TEXT = (
+    "must be what a header may hold: a string of at most 4,096 ASCII characters"
+    " without line breaks or surrounding white space"
+)
+PATH_TEXT = "must be a path without '/' at either end, empty or dot segments, or '%'"
 NO_WHITE_SPACE_PATH = "must start with '/' and hold no white space"
 REASONS = "must be stop, length, tool_calls, content_filter, error or other"
 STREAMED = (
@@ -77,7 +84,7 @@ def entry(target: str, **rest: Any) -> dict[str, Any]:
         (f"{ENTRIES}/", entry("ok"), "must not be empty"),
         (f"{ENTRIES}/api_version/target", "api version", "must be a name in ASCII without white space"),
         (f"{ENTRIES}/title/target", "X Title", "is not a header name"),
-        (f"{ENTRIES}/title/target", "Host", "must not be set: the HTTP client says it itself"),
+        (f"{ENTRIES}/title/target", "Host", "must not be set: HTTP clients and proxies say it themselves"),
         (f"{ENTRIES}/title/target", "x-api-key", "must not be set: auth_header_template carries the key"),
         (f"{ENTRIES}/title/target", "content-type",
          "is one of additional_headers already; give the entry a default instead"),
@@ -103,6 +110,17 @@ def entry(target: str, **rest: Any) -> dict[str, Any]:
         (f"{REQUEST}/stream/payload", [], "must be an object"),
         (f"{REQUEST}/stream/query/alt", {}, "must be a string, a number or true or false"),
         (f"{REQUEST}/stream/endpoint_path_template", "stream", NO_WHITE_SPACE_PATH),
+        (f"{REQUEST}/stream/endpoint_path_template", "//evil.example/{model}", DOWNWARD),
+        (f"{REQUEST}/stream/query/key", "x", IN_CLEAR),
+        (f"{ENTRIES}/api_version/target", "access_token", IN_CLEAR),
+        (f"{ENTRIES}/title/default", "a\r\nX-Other: b", HEADER_TEXT),
+        (f"{ENTRIES}/title/target", ":authority", "is not a header name"),
+        (f"{ENTRIES}/title/target", "Connection", "must not be set: HTTP clients and proxies say it themselves"),
+        (f"{ENTRIES}/title/target", "AUTHORIZATION", "must not be set: auth_header_template carries the key"),
+        (f"{ENTRIES}/model/default", "../admin", PATH_TEXT),
+        (f"{ENTRIES}/model/default", "/evil.example", PATH_TEXT),
+        (f"{ENTRIES}/model/default", "a%2fb", PATH_TEXT),
+        (f"{ENTRIES}/model/default", "", PATH_TEXT),
         (RESPONSE, None, "is required"),
         (f"{RESPONSE}/version", ABSENT, 'response_extractor_config must contain "version" field'),
         (RULES, ABSENT, 'response_extractor_config must contain "extraction_rules" object'),
@@ -220,6 +238,9 @@ def test_what_is_dropped_leaves_its_target_to_others() -> None:
         (f"{ENTRIES}/x", {"source": "const", "value": None}),
         (f"{ENTRIES}/messages/transform", ["list", {"map_roles": {"assistant": "model"}}]),
         (f"{ENTRIES}/temperature/default", 0.5),
+        (f"{ENTRIES}/model/default", "organisation/model:large"),
+        (f"{ENTRIES}/title/default", "A title"),
+        (f"{ENTRIES}/title/target", "Idempotency-Key"),
         (f"{REQUEST}/model_overrides/[]a]*", {}),
         (f"{REQUEST}/model_overrides/gpt-?[!45]", {}),
         (f"{REQUEST}/version", "2"),
@@ -229,6 +250,18 @@ def test_what_is_dropped_leaves_its_target_to_others() -> None:
 )
 def test_what_is_allowed(place: str, value: Any) -> None:
     assert content_violations(changed(place, value)) == []
+
+
+def test_headers_that_come_with_each_call_are_as_many_as_constant_ones() -> None:
+    headers = {f"x{number}": entry(f"X-{number}", **{"in": "header"}) for number in range(50)}
+    content = changed(ENTRIES, {**CONTENT[REQUEST]["payload_structure"], **headers})
+    assert content_violations(content) == [Violation(field(ENTRIES), "must hold at most 50 entries with in: header")]
+
+
+def test_a_header_with_a_constant_is_not_renamed_to_one_for_secrets() -> None:
+    content = changed(f"{ENTRIES}/title/default", "x")
+    content[REQUEST]["model_overrides"]["o[0-9]*"]["rename"] = {"title": "X-Token"}
+    assert content_violations(content) == [Violation(field(f"{OVERRIDE}/rename/title"), IN_CLEAR)]
 
 
 def test_every_keyword_without_general_words_is_explained_in_the_schema() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -13,6 +14,7 @@ from google.protobuf.message import Message
 from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
+from providerd_server.access import Scope, current
 from providerd_server.edit import Edit, check_content, configuration_from
 from providerd_server.errors import Violation, invalid
 from providerd_server.hub import Hub
@@ -22,7 +24,7 @@ from providerd_server.source import Source
 from providerd_server.store import Store, Transactions
 from providerd_server.store.configuration import apply
 from providerd_server.store.providers import Saved, Switched
-from providerd_server.validation import name_violations, text_violations
+from providerd_server.validation import STRICT, HostPolicy, name_violations, text_violations
 
 log = structlog.get_logger(__name__)
 
@@ -50,13 +52,17 @@ class Writes:
         transactions: Carries out the change of a whole configuration.
         store: Carries out the change of one provider.
         source: Reads again after a write.
+        hosts: Where keys may be sent.
     """
 
-    def __init__(self, hub: Hub, transactions: Transactions, store: Store, source: Source) -> None:
+    def __init__(
+        self, hub: Hub, transactions: Transactions, store: Store, source: Source, hosts: HostPolicy = STRICT
+    ) -> None:
         self._hub = hub
         self._transactions = transactions
         self._store = store
         self._source = source
+        self._hosts = hosts
         self._running: set[asyncio.Task[Any]] = set()
 
     def handlers(self) -> list[tuple[str, Handler]]:
@@ -94,7 +100,7 @@ class Writes:
 
     async def upsert_provider(self, request: pb.UpsertProviderRequest, _: Context) -> Message:
         """Creates or changes a provider."""
-        edit = Edit(request)
+        edit = Edit(request, hosts=self._hosts)
         outcome = await self._durably(
             self._store.upsert(
                 edit.provider_name,
@@ -138,7 +144,7 @@ class Writes:
             self._store.rollback(
                 request.provider_name,
                 request.revision_number,
-                check=check_content,
+                check=partial(check_content, hosts=self._hosts),
                 expected_config_version=_expected_version(request),
                 validate_only=request.validate_only,
                 reason=request.reason,
@@ -150,10 +156,14 @@ class Writes:
 
     async def apply_configuration(self, request: pb.ApplyConfigurationRequest, _: Context) -> Message:
         """Brings all providers to a stated configuration."""
+        if request.active_provider_name:
+            current().require(Scope.SWITCH)
+        if request.delete_missing:
+            current().require(Scope.ADMIN)
         outcome = await self._durably(
             apply(
                 self._transactions,
-                configuration_from(request),
+                configuration_from(request, self._hosts),
                 expected_revision=_expected_revision(request),
                 validate_only=request.validate_only,
                 reason=request.reason,

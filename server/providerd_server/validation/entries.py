@@ -22,12 +22,14 @@ class Entry:
         place: The part of the request: body, path, query or header.
         target: Where in that part.
         field: The path of what says so.
+        constant: What is stored to go there: the value or the default; None without.
     """
 
     name: str
     place: str
     target: str
     field: str
+    constant: Any = None
 
 
 def structure_of(config: Any) -> Mapping[str, Any]:
@@ -45,7 +47,8 @@ def entries_of(config: Any) -> list[Entry]:
         place, target = entry.get("in", "body"), entry.get("target", name)
         if place in _PLACES and isinstance(target, str) and target:
             steps = (name, "target") if "target" in entry else (name,)
-            found.append(Entry(name, place, target, path(STRUCTURE, *steps)))
+            constant = entry.get("value", entry.get("default"))
+            found.append(Entry(name, place, target, path(STRUCTURE, *steps), constant))
     return found
 
 

@@ -7,20 +7,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from providerd_server.errors import Violation
+from providerd_server.validation.credentials import IN_CLEAR, looks_secret
 from providerd_server.validation.paths import path
 
-_MOST = 50
+MOST = 50
 _LONGEST_NAME, _LONGEST_VALUE = 256, 4096
+VALUE_RULE = f"a string of at most {_LONGEST_VALUE:,} ASCII characters without line breaks or surrounding white space"
 
 # Field names are tokens: RFC 9110, section 5.6.2. Values are visible ASCII with blanks between: section 5.5.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
 
-# What the HTTP client says itself, and what is of one connection only: RFC 9110, sections 7.2, 7.6.1, 8.6 and 11.7.
-_RESERVED = frozenset({
-    "host", "content-length", "connection", "keep-alive", "proxy-connection", "proxy-authenticate",
-    "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade",
-})  # fmt: skip
+# What the HTTP client says itself, what is of one connection only, and what proxies say of who asks: RFC 9110, sections
+# 7.2, 7.6.1, 7.6.3, 8.6, 10.1.1 and 11.7, and RFC 7239.
+_RESERVED = re.compile(
+    r"host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|http2-settings|expect|via"
+    r"|forwarded|x-real-ip|(?:x-forwarded|proxy)(?:-.*)?",
+    re.IGNORECASE,
+)
 _KEY = "{api_key}"
 
 
@@ -39,29 +43,32 @@ def name_problem(name: str, content: Mapping[str, Any]) -> str | None:
     """What is wrong with the name of a header beside the one that carries the key."""
     if len(name) > _LONGEST_NAME or not _TOKEN.fullmatch(name):
         return "is not a header name"
-    if name.lower() in _RESERVED:
-        return "must not be set: the HTTP client says it itself"
+    if _RESERVED.fullmatch(name):
+        return "must not be set: HTTP clients and proxies say it themselves"
     if name.lower() in ("authorization", _auth_header(content)):
         return "must not be set: auth_header_template carries the key"
     return None
 
 
+def is_value(value: object) -> bool:
+    """Whether a header may have this value."""
+    return isinstance(value, str) and len(value) <= _LONGEST_VALUE and _VALUE.fullmatch(value) is not None
+
+
 def _constants(field: str, headers: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[Violation]:
-    if len(headers) > _MOST:
-        yield Violation(field, f"must hold at most {_MOST} headers")
+    if len(headers) > MOST:
+        yield Violation(field, f"must hold at most {MOST} headers")
     seen = set()
     for name, value in headers.items():
         if problem := name_problem(name, content):
             yield Violation(path(field, name), problem)
         elif name.lower() in seen:
             yield Violation(path(field, name), "is there twice: case does not matter in the names of headers")
+        elif looks_secret(name, value):
+            yield Violation(path(field, name), IN_CLEAR)
         seen.add(name.lower())
-        if not isinstance(value, str) or len(value) > _LONGEST_VALUE or not _VALUE.fullmatch(value):
-            yield Violation(
-                path(field, name),
-                f"must be a string of at most {_LONGEST_VALUE:,} ASCII characters"
-                " without line breaks or surrounding white space",
-            )
+        if not is_value(value):
+            yield Violation(path(field, name), f"must be {VALUE_RULE}")
 
 
 def _auth_header(content: Mapping[str, Any]) -> str:
@@ -77,8 +84,8 @@ def _template_problems(template: str) -> Iterator[str]:
         # Where the value begins is not clear then.
         yield "must be a header name, ':' and a value, such as Authorization: Bearer {api_key}"
         return
-    if name.lower() in _RESERVED:
-        yield "must not name a header that the HTTP client sets itself"
+    if _RESERVED.fullmatch(name):
+        yield "must not name a header that HTTP clients and proxies set themselves"
     if value.count(_KEY) != 1 or re.search(r"[{}]", template.replace(_KEY, "")):
         yield "must hold {api_key} once, in the key's place, and no other braces"
     if not _VALUE.fullmatch(value.removeprefix(" ")):

@@ -8,14 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from providerd_server.errors import Violation
-from providerd_server.validation.address import placeholders, template_problems
+from providerd_server.validation.address import leads_down, placeholders, template_problems
+from providerd_server.validation.credentials import IN_CLEAR, looks_secret
 from providerd_server.validation.entries import STRUCTURE, Entry, entries_of, fillable, structure_of
-from providerd_server.validation.headers import name_problem
+from providerd_server.validation.headers import MOST, VALUE_RULE, is_value, name_problem
 from providerd_server.validation.paths import path, shown
 
 _ROOT = "provider.request_builder_config"
 _DOTTED = re.compile(r"[^.\s]+(?:\.[^.\s]+){0,15}")
 _QUERY = re.compile(r"[!-~]+")
+# RFC 3986, section 3.3, without percent signs: whoever builds the request encodes.
+_SEGMENTS = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@/-]+")
 
 
 def request_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
@@ -24,13 +27,16 @@ def request_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
     entries = entries_of(config)
     yield from _targets(entries, content)
     yield from (Violation(entry.field, _clash(other)) for entry, other in _clashes(entries))
+    if sum(entry.place == "header" for entry in entries) > MOST:
+        yield Violation(STRUCTURE, f"must hold at most {MOST} entries with in: header")
     for name, entry in structure_of(config).items():
         if isinstance(entry, dict):
             yield from _bounds(path(STRUCTURE, name), entry)
             yield from _path_values(path(STRUCTURE, name), entry)
+            yield from _constants(path(STRUCTURE, name), entry)
     if isinstance(config, dict):
         yield from _overrides(config, entries, content)
-        yield from _stream_path(config)
+        yield from _stream(config)
 
 
 def _targets(entries: Iterable[Entry], content: Mapping[str, Any]) -> Iterator[Violation]:
@@ -44,6 +50,8 @@ def _target_problem(entry: Entry, content: Mapping[str, Any]) -> str | None:
         return "must be a dotted path of at most 16 parts without white space, such as a.b"
     if entry.place == "query" and not _QUERY.fullmatch(entry.target):
         return "must be a name in ASCII without white space"
+    if entry.place in ("query", "header") and entry.constant is not None and looks_secret(entry.target, entry.constant):
+        return IN_CLEAR
     if entry.place == "path" and entry.target not in placeholders(content["endpoint_path_template"] or ""):
         return "must be a {placeholder} of endpoint_path_template"
     if entry.place == "header":
@@ -98,6 +106,19 @@ def _path_values(field: str, entry: Mapping[str, Any]) -> Iterator[Violation]:
         yield Violation(path(field, "required"), "must be true, or have a default: a path cannot go without its value")
 
 
+def _constants(field: str, entry: Mapping[str, Any]) -> Iterator[Violation]:
+    """What a text that is stored would do to the request line or the headers."""
+    for key in ("value", "default"):
+        text = entry.get(key)
+        if not isinstance(text, str):
+            continue
+        if entry.get("in") == "header" and not is_value(text):
+            yield Violation(path(field, key), f"must be what a header may hold: {VALUE_RULE}")
+        # It stands between two slashes or other characters of the template: it may hold slashes and not begin with one.
+        if entry.get("in") == "path" and not (_SEGMENTS.fullmatch(text) and leads_down(f"/{text}/")):
+            yield Violation(path(field, key), "must be a path without '/' at either end, empty or dot segments, or '%'")
+
+
 def _overrides(config: Mapping[str, Any], entries: list[Entry], content: Mapping[str, Any]) -> Iterator[Violation]:
     overrides = config.get("model_overrides")
     for pattern, override in overrides.items() if isinstance(overrides, dict) else ():
@@ -135,12 +156,15 @@ def _renamed(
                 yield Violation(guilty.field, _clash(pair[1] if guilty is pair[0] else pair[0]))
 
 
-def _stream_path(config: Mapping[str, Any]) -> Iterator[Violation]:
-    stream = config.get("stream")
-    template = stream.get("endpoint_path_template") if isinstance(stream, dict) else None
+def _stream(config: Mapping[str, Any]) -> Iterator[Violation]:
+    stream = config["stream"] if isinstance(config.get("stream"), dict) else {}
+    template, query = stream.get("endpoint_path_template"), stream.get("query")
     if isinstance(template, str):
         for problem in template_problems(template, fillable(config)):
             yield Violation(path(_ROOT, "stream", "endpoint_path_template"), problem)
+    for name, value in query.items() if isinstance(query, dict) else ():
+        if looks_secret(name, value):
+            yield Violation(path(_ROOT, "stream", "query", name), IN_CLEAR)
 
 
 def _is_number(value: object) -> bool:
