@@ -26,6 +26,8 @@ ADVICE = {
     Kind.ABORTED: "Somebody else was faster: read again, decide anew, send that.",
     Kind.OUT_OF_RANGE: "Ask for a revision within the range that the error names.",
     Kind.PERMISSION_DENIED: "Ask for less, or from where it is allowed.",
+    Kind.UNAUTHENTICATED: "Show a token or a certificate that the daemon knows.",
+    Kind.RESOURCE_EXHAUSTED: "Ask for less at once, or try again later, with a growing and random pause.",
     Kind.UNAVAILABLE: "Try again, with a growing and random pause. The only code that invites an automatic retry.",
     Kind.INTERNAL: "Look into the daemon's log; report it when it is a defect.",
     Kind.UNIMPLEMENTED: "Use a daemon that is new enough.",

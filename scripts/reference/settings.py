@@ -6,14 +6,15 @@ import types
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import AliasChoices, SecretStr
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 from scripts.reference import markdown
 from scripts.reference.markdown import code, prose, table
 
+from providerd.secret import Secret
 from providerd_server.commands import serve
 from providerd_server.settings import PUBLISHED_PASSPHRASE, Settings
 
@@ -30,7 +31,7 @@ secrets masked, and where it comes from. The commands that work on the database 
 `import admin-settings`) read the same settings; the program as a client has [a few of its own](cli.md)."""
 
 _NAMES: dict[Any, str] = {
-    str: "text", SecretStr: "secret text", int: "integer", float: "number", bool: "true or false", Path: "path",
+    str: "text", Secret: "secret text", int: "integer", float: "number", bool: "true or false", Path: "path",
     timedelta: "duration",
 }  # fmt: skip
 
@@ -57,7 +58,7 @@ def page() -> str:
 def _database() -> str:
     # As the daemon itself makes it of the least it takes.
     url = Settings.model_construct(supabase_db_host="HOST").database_url
-    shown = url.get_secret_value() if url else ""
+    shown = url.reveal() if url else ""
     return (
         "`SUPABASE_DB_URL` names the database as a whole, beginning with `postgresql://`. Without it the other "
         f"`SUPABASE_DB_*` name its parts: `SUPABASE_DB_HOST=HOST` alone means `{shown}`. With neither, the daemon runs "
@@ -71,7 +72,7 @@ def _row(name: str, field: FieldInfo, flag: click.Option | None) -> Sequence[str
         code(_alias(field) or f"PROVIDERD_{name.upper()}"),
         code(" / ".join([*flag.opts, *flag.secondary_opts])) if flag else "",
         _type(field) + _bounds(field),
-        code(_shown(field.default)),
+        code(_shown(name, field.default)),
         prose(field.description or ""),
     )
 
@@ -86,6 +87,8 @@ def _type(field: FieldInfo) -> str:
 
 
 def _type_name(kind: Any) -> str:
+    if get_origin(kind) is Annotated:
+        return _type_name(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_type_name(part) for part in get_args(kind) if part is not type(None))
     if get_origin(kind) is Literal:
@@ -106,9 +109,11 @@ def _bounds(field: FieldInfo) -> str:
     return f", {', '.join(bounds)}" if bounds else ""
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, SecretStr):
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, Secret):
         return "published"
+    if name == "socket_mode":
+        return f"{value:04o}"
     if isinstance(value, list):
         return ",".join(value)
     return "" if value is None else str(value)

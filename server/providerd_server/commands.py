@@ -17,8 +17,9 @@ from providerd.secret import Secret
 from providerd_server import app, logs
 from providerd_server import migrate as migrations
 from providerd_server.databases import data_dir_option, database, embedded, told_in_one_line
+from providerd_server.described import describe, unknown_settings
 from providerd_server.errors import ConfigurationError
-from providerd_server.settings import Settings, describe, load, unknown_settings
+from providerd_server.settings import Settings, load
 
 log = structlog.get_logger(__name__)
 

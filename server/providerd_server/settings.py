@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
-    BaseModel,
     BeforeValidator,
     Field,
     PlainValidator,
@@ -22,8 +19,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     NoDecode,
     SettingsConfigDict,
 )
@@ -33,9 +28,6 @@ from providerd_server.errors import ConfigurationError
 
 # The passphrase that the founding document publishes: good enough to try things out, and no secret.
 PUBLISHED_PASSPHRASE = "josoor-llm-provider-key-2026"  # noqa: S105
-
-# Read by the command line and by the tests, not by the daemon.
-_NAMES_OF_CLIENTS = {"PROVIDERD_SERVER", "PROVIDERD_MODEL"}
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -217,14 +209,6 @@ class Settings(BaseSettings):
         return Secret(f"postgresql://{user}{secret}@{host}:{self.supabase_db_port or 5432}/{name}")
 
 
-class Described(BaseModel):
-    """One setting as ``--print-config`` shows it."""
-
-    name: str
-    value: str
-    source: str
-
-
 def load(**flags: Any) -> Settings:
     """The settings of this process; flags that are None count as not given.
 
@@ -232,29 +216,21 @@ def load(**flags: Any) -> Settings:
         ConfigurationError: A setting is wrong; the message names each, on one line, without values.
     """
     try:
-        return Settings(**_given(flags))
+        return Settings(**given_flags(flags))
     except ValidationError as error:
         problems = "; ".join(_problem(detail) for detail in error.errors(include_input=False, include_url=False))
         raise ConfigurationError(f"wrong settings: {problems}") from None
 
 
-def describe(settings: Settings, **flags: Any) -> list[Described]:
-    """Each setting with its effective value, secrets masked, and where it comes from."""
-    given = _given(flags)
-    environment, dotenv = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
+def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given: None counts as not given."""
+    return {name: value for name, value in flags.items() if value is not None}
 
-    def source(field: str) -> str:
-        keys = {field, _environment_name(field)}
-        if keys & given.keys():
-            return "flag"
-        if keys & environment.keys():
-            return "environment"
-        return ".env" if keys & dotenv.keys() else "default"
 
-    return [
-        Described(name=_environment_name(field), value=_shown(field, getattr(settings, field)), source=source(field))
-        for field in Settings.model_fields
-    ]
+def environment_name(field: str) -> str:
+    """What a setting is called in the environment."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PROVIDERD_{field.upper()}"
 
 
 def parse_duration(text: str) -> timedelta:
@@ -267,13 +243,6 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-def unknown_settings() -> list[str]:
-    """The names in the environment and in ``.env`` that look like settings and are none."""
-    known = {_environment_name(field) for field in Settings.model_fields} | _NAMES_OF_CLIENTS
-    given = {*os.environ, *dotenv_values(".env")}
-    return sorted(name for name in given if name.upper().startswith("PROVIDERD_") and name.upper() not in known)
 
 
 def place_of(url: Secret) -> str:
@@ -299,29 +268,12 @@ def _check_url(url: str) -> None:
         raise ValueError("SUPABASE_DB_URL cannot be read; write special characters in its password as %XX")
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def _environment_name(field: str) -> str:
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PROVIDERD_{field.upper()}"
-
-
-def _shown(field: str, value: object) -> str:
-    if field == "supabase_db_url" and isinstance(value, Secret):
-        return place_of(value)
-    if isinstance(value, list):
-        return ",".join(value)
-    return "" if value is None else str(value)
-
-
 def _problem(detail: Any) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     field = detail["loc"][0] if detail["loc"] else None
     if field is None:
         return str(message)
-    name = _environment_name(field) if field in Settings.model_fields else field
+    name = environment_name(field) if field in Settings.model_fields else field
     return f"{name}: {message}"
 
 

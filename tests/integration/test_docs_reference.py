@@ -11,8 +11,9 @@ from scripts.reference import refusals, settings
 from scripts.reference.errors import ADVICE
 
 from providerd.v1 import provider_pb2 as pb
+from providerd_server.described import describe
 from providerd_server.errors import Kind
-from providerd_server.settings import Settings, describe
+from providerd_server.settings import Settings
 from tests.cli import providerd
 from tests.docs_runner import ROOT
 

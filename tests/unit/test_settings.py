@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from providerd.secret import Secret
+from providerd_server.described import describe
 from providerd_server.errors import ConfigurationError
-from providerd_server.settings import describe, load, place_of
+from providerd_server.settings import load, place_of
 from providerd_server.store import Database
 
 
