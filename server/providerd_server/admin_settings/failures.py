@@ -24,8 +24,8 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 @contextmanager
-def told_in_one_line(path: Path) -> Iterator[None]:
-    """Turns what goes wrong inside into a ``Failure``. ``path`` is the file with the settings."""
+def told_in_one_line(what: Path | str) -> Iterator[None]:
+    """Turns what goes wrong inside into a ``Failure``. ``what`` is at fault where the database finds a violation."""
     try:
         yield
     except ConfigurationError as error:
@@ -33,10 +33,10 @@ def told_in_one_line(path: Path) -> Iterator[None]:
     except SchemaError as error:
         raise Failure(str(error), ExitCode.REFUSED) from None
     except Refusal as refusal:
-        raise _failure(refusal, path) from None
+        raise _failure(refusal, what) from None
 
 
-def _failure(refusal: Refusal, path: Path) -> Failure:
+def _failure(refusal: Refusal, what: Path | str) -> Failure:
     cause = refusal.__cause__
     if refusal.reason == "STORE_UNREACHABLE":
         return _cannot_connect(cause)
@@ -48,7 +48,7 @@ def _failure(refusal: Refusal, path: Path) -> Failure:
         )
     if refusal.violations:
         found = "; ".join(f"{_plain(each.field)} {each.description}" for each in refusal.violations)
-        return Failure(f"{path} is refused: {found}; correct it there, or the provider first", ExitCode.INVALID)
+        return Failure(f"{what} is refused: {found}; correct it there, or the provider first", ExitCode.INVALID)
     return Failure(refusal.message, _EXIT_CODES.get(refusal.kind, ExitCode.UNEXPECTED))
 
 

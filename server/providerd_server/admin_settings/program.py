@@ -22,6 +22,7 @@ from providerd_server.admin_settings.target import State, Target, connected, has
 from providerd_server.databases import data_dir_option, database
 from providerd_server.settings import PUBLISHED_PASSPHRASE
 from providerd_server.settings import load as load_settings
+from providerd_server.store.keyring import Keyring, load_keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +71,24 @@ def command(
         settings = load_settings(data_dir=data_dir)
         # What matters to whoever imports is said here; the rest is for the daemon's log.
         logs.configure("critical", "console")
+        ring = load_keyring(settings)
         say("Connecting to database...")
         with database(settings, create=False) as url:
-            outcome = asyncio.run(_import(job, url, settings.db_encryption_key))
+            outcome = asyncio.run(_import(job, url, ring))
     report.summary(say, outcome, dry_run=dry_run)
     if as_json:
         print_json(report.as_json(outcome, file=file, fingerprint=wanted.key_fingerprint, dry_run=dry_run))
     if not dry_run:
         _warn_of_plain_text(file, outcome.backup)
-    if settings.db_encryption_key.reveal() == PUBLISHED_PASSPHRASE:
+    if ring.current.passphrase == Secret(PUBLISHED_PASSPHRASE):
         warn(
             "keys are encrypted with the published default; set DB_ENCRYPTION_KEY in production", "PUBLISHED_PASSPHRASE"
         )
 
 
-async def _import(job: _Job, url: Secret, passphrase: Secret) -> Outcome:
+async def _import(job: _Job, url: Secret, ring: Keyring) -> Outcome:
     async with connected(url) as transactions:
-        target = Target(transactions, passphrase, job.provider_name, reason=job.reason, actor=job.actor)
+        target = Target(transactions, ring, job.provider_name, reason=job.reason, actor=job.actor)
         job.say("✓ Connected successfully\n")
         job.say("Enabling pgcrypto extension...")
         enabled = await target.enable_pgcrypto(dry_run=job.dry_run)

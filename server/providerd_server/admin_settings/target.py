@@ -19,6 +19,7 @@ from providerd_server.snapshot import Revision, StoredProvider
 from providerd_server.source.schema import check_schema
 from providerd_server.store import Database, Keys, Store, Transactions
 from providerd_server.store.database import Connection
+from providerd_server.store.keyring import Keyring
 from providerd_server.store.providers import Saved
 from providerd_server.store.rows import provider_from_row
 from providerd_server.store.statements import find_all
@@ -52,17 +53,17 @@ class Target:
 
     Args:
         transactions: How to reach the database.
-        passphrase: What keys are encrypted with.
+        ring: What keys are encrypted with.
         provider_name: Which provider.
         reason: For the history.
         actor: For the history.
     """
 
     def __init__(
-        self, transactions: Transactions, passphrase: Secret, provider_name: str, *, reason: str, actor: str
+        self, transactions: Transactions, ring: Keyring, provider_name: str, *, reason: str, actor: str
     ) -> None:
         self._transactions = transactions
-        self._keys = Keys(passphrase)
+        self._keys = Keys(ring)
         self._store = Store(transactions, self._keys)
         self._provider_name = provider_name
         self._reason = reason
@@ -92,11 +93,11 @@ class Target:
             revision = await current_revision(connection)
             found = [row for row in rows if row["provider_name"] == self._provider_name]
             if decrypt:
-                await self._keys.learn(connection, [(self._provider_name, row["api_key_encrypted"]) for row in found])
+                await self._keys.learn(connection, found)
         if not found:
             raise self._not_found()
         providers = sorted((provider_from_row(row) for row in rows), key=lambda each: not each.is_active)
-        provider = provider_from_row(found[0], self._keys.of(found[0]["api_key_encrypted"]))
+        provider = provider_from_row(found[0], self._keys.of(found[0]))
         return State(provider, providers, revision)
 
     def changes(self, before: StoredProvider, wanted: AdminSettings) -> list[str]:

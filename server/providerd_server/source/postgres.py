@@ -141,14 +141,14 @@ class PostgresSource:
     async def _snapshot(self, connection: Connection) -> Snapshot:
         rows = await connection.fetch(_SNAPSHOT)
         stored = [row for row in rows if row["id"] is not None]
-        await self._keys.learn(connection, [(row["provider_name"], row["api_key_encrypted"]) for row in stored])
+        await self._keys.learn(connection, stored)
         providers = [provider for row in stored if (provider := self._provider(row)) is not None]
         return Snapshot(_revision(rows[0] if rows else None), {p.provider_name: p for p in providers})
 
     def _provider(self, row: Any) -> StoredProvider | None:
         """The provider in a row. One that cannot be read, which the schema prevents, must not take the others along."""
         try:
-            return provider_from_row(row, self._keys.of(row["api_key_encrypted"]))
+            return provider_from_row(row, self._keys.of(row))
         except (ValueError, RecursionError) as error:
             log.error(
                 "a provider cannot be read and is left out", provider_name=row["provider_name"], error=summary(error)

@@ -13,6 +13,7 @@ from providerd_server.store import statements
 from providerd_server.store.database import Connection
 from providerd_server.store.providers import check_revision
 from providerd_server.store.rows import provider_from_row
+from providerd_server.store.sealed import SealedKey
 from providerd_server.store.transaction import Transactions, current_revision
 
 
@@ -95,13 +96,13 @@ def compare(before: Mapping[str, StoredProvider], after: Mapping[str, StoredProv
     return [diff for diff in diffs if diff.changes]
 
 
-Rows = dict[str, tuple[StoredProvider, str | None]]
+Rows = dict[str, tuple[StoredProvider, SealedKey | None]]
 
 
 async def _all(connection: Connection) -> Rows:
-    """All providers by name, each with its ciphertext."""
+    """All providers by name, each with its key."""
     rows = await statements.find_all(connection)
-    return {row["provider_name"]: (provider_from_row(row), row["api_key_encrypted"]) for row in rows}
+    return {row["provider_name"]: (provider_from_row(row), SealedKey.in_row(row)) for row in rows}
 
 
 def _providers(rows: Rows) -> dict[str, StoredProvider]:
@@ -110,10 +111,10 @@ def _providers(rows: Rows) -> dict[str, StoredProvider]:
 
 async def _save_all(connection: Connection, contents: Contents, before: Rows, actor: str) -> None:
     for name, content in sorted(contents.items()):
-        old, ciphertext = before.get(name, (None, None))
+        old, key = before.get(name, (None, None))
         # The one that is active can only be disabled after the switch to another.
         enabled = content["is_enabled"] or (old is not None and old.is_active)
-        await statements.save(connection, name, {**content, "is_enabled": enabled}, ciphertext, actor, new=old is None)
+        await statements.save(connection, name, {**content, "is_enabled": enabled}, key, actor, new=old is None)
 
 
 async def _switch(connection: Connection, active: str | None, actor: str) -> None:
@@ -131,11 +132,11 @@ async def _switch(connection: Connection, active: str | None, actor: str) -> Non
 async def _disable(connection: Connection, contents: Contents, actor: str) -> None:
     now = await _all(connection)
     for name, content in sorted(contents.items()):
-        provider, ciphertext = now[name]
+        provider, key = now[name]
         if provider.is_enabled and not content["is_enabled"]:
             if provider.is_active:
                 raise active_cannot_be("disabled", name)
-            await statements.save(connection, name, content, ciphertext, actor, new=False)
+            await statements.save(connection, name, content, key, actor, new=False)
 
 
 async def _delete_all_but(connection: Connection, contents: Contents) -> None:

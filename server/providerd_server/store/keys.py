@@ -1,74 +1,117 @@
-"""API keys: decrypted by pgcrypto once per ciphertext, encrypted by pgcrypto with stated options.
+"""API keys: encrypted and decrypted by pgcrypto, once for each ciphertext.
 
-The passphrase and the keys travel as bind parameters only, so that no statement text ever holds one.
-Source of the options: https://www.postgresql.org/docs/current/pgcrypto.html#PGCRYPTO-PGP-ENC-FUNCS-OPTS
+Passphrases and keys travel as bind parameters only, so that no statement text ever holds one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 import structlog
 
 from providerd.secret import Secret
 from providerd_server.store.database import Connection
-from providerd_server.store.rows import fingerprint
+from providerd_server.store.keyring import Key, Keyring
+from providerd_server.store.sealed import SealedKey, UnreadableError
 
 log = structlog.get_logger(__name__)
 
+# AES-256 with a key derived by RFC 9580's iterated and salted S2K over SHA-256. 32 MiB of hashing make each guess of
+# the passphrase cost some 30 ms, and each new key as much once; decision 0009 has the figures.
+# https://www.postgresql.org/docs/current/pgcrypto.html#PGCRYPTO-PGP-ENC-FUNCS-OPTS
+_OPTIONS = "cipher-algo=aes256, s2k-mode=3, s2k-digest-algo=sha256, s2k-count=33554432"
+_ENCRYPT = f"SELECT encode(pgp_sym_encrypt($1, $2, '{_OPTIONS}'), 'hex')"
 _DECRYPT = "SELECT pgp_sym_decrypt(decode($1, 'hex'), $2)"
-_ENCRYPT = "SELECT encode(pgp_sym_encrypt($1, $2, 'cipher-algo=aes256, s2k-mode=3, s2k-digest-algo=sha256'), 'hex')"
+
+# What pgcrypto answers to a wrong passphrase and to what is no message of its own.
+_UNDECRYPTABLE = (asyncpg.ExternalRoutineInvocationError, asyncpg.DataError)
 
 
-ABSENT = Secret("")
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """An API key in clear, and what it was encrypted with."""
+
+    api_key: Secret
+    key: Key
 
 
 class Keys:
-    """The keys of all providers, by the fingerprint of their ciphertext.
+    """The API keys of all providers, in clear, as far as they can be read.
 
     Args:
-        passphrase: What the keys are encrypted with: ``DB_ENCRYPTION_KEY``.
+        ring: What they are encrypted with.
     """
 
-    def __init__(self, passphrase: Secret) -> None:
-        self._passphrase = passphrase
-        self._plain: dict[str, Secret | None] = {}
+    def __init__(self, ring: Keyring) -> None:
+        self.ring = ring
+        self._plain: dict[tuple[str, str], Secret | None] = {}
+        self._known: dict[SealedKey, Secret | None] = {}
 
-    def of(self, ciphertext: str | None) -> Secret | None:
-        """The key in a ciphertext that ``learn`` has seen; None for no key and for one that cannot be read."""
-        return self._plain.get(fingerprint(ciphertext) or "")
+    def of(self, row: Mapping[str, Any]) -> Secret | None:
+        """The key of a provider that ``learn`` has seen as it is; None for no key and for one that cannot be read."""
+        sealed = SealedKey.in_row(row)
+        return self._known.get(sealed) if sealed else None
 
-    def is_unreadable(self, ciphertext: str | None) -> bool:
-        """Whether ``learn`` has seen this ciphertext and could not decrypt it."""
-        return self._plain.get(fingerprint(ciphertext) or "", ABSENT) is None
+    def is_unreadable(self, row: Mapping[str, Any]) -> bool:
+        """Whether ``learn`` has seen this provider as it is and could not read its key."""
+        sealed = SealedKey.in_row(row)
+        return sealed in self._known and self._known[sealed] is None
 
-    async def learn(self, connection: Connection, ciphertexts: Iterable[tuple[str, str | None]]) -> None:
-        """Decrypts what is new among ``(provider_name, ciphertext)`` and forgets what is gone.
+    async def learn(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Reads what is new or changed among all rows of ``llm_provider_configs``, and forgets what is gone.
 
-        A key that cannot be decrypted blocks only its own provider and is logged once.
+        A key that cannot be read blocks only its own provider and is logged once.
         """
-        wanted = {mark: (name, text) for name, text in ciphertexts if text and (mark := fingerprint(text))}
-        for mark, (name, text) in wanted.items():
+        stored = {sealed for row in rows if (sealed := SealedKey.in_row(row))}
+        for sealed in stored - self._known.keys():
+            self._known[sealed] = await self._read(connection, sealed)
+        for sealed in self._known.keys() - stored:
+            del self._known[sealed]
+        ciphertexts = {sealed.ciphertext for sealed in stored}
+        self._plain = {mark: plain for mark, plain in self._plain.items() if mark[0] in ciphertexts}
+
+    async def unseal(self, connection: Connection, sealed: SealedKey) -> Unsealed:
+        """Decrypts a stored key, unless it was changed by others than those who have the passphrases.
+
+        Raises:
+            UnreadableError: It cannot be read, or must not be.
+        """
+        for key in sealed.openers(self.ring):
+            mark = (sealed.ciphertext, key.id)
             if mark not in self._plain:
-                self._plain[mark] = await self._decrypt(connection, name, text)
-        for mark in self._plain.keys() - wanted.keys():
-            del self._plain[mark]
+                self._plain[mark] = await _decrypt(connection, sealed.ciphertext, key)
+            if (api_key := self._plain[mark]) is not None:
+                return Unsealed(api_key, key)
+        raise UnreadableError(
+            "no passphrase of the key ring decrypts it, or it is damaged",
+            "check that DB_ENCRYPTION_KEY is the passphrase it was stored with, or set the key anew",
+        )
 
     async def encrypt(self, connection: Connection, api_key: Secret) -> str:
-        """The ciphertext of ``api_key`` as hex, as ``api_key_encrypted`` stores it."""
-        ciphertext: str = await connection.fetchval(_ENCRYPT, api_key.reveal(), self._passphrase.reveal())
+        """The ciphertext of ``api_key`` under the current key, as hex."""
+        passphrase = self.ring.current.passphrase
+        ciphertext: str = await connection.fetchval(_ENCRYPT, api_key.reveal(), passphrase.reveal())
         return ciphertext
 
-    async def _decrypt(self, connection: Connection, name: str, ciphertext: str) -> Secret | None:
+    async def _read(self, connection: Connection, sealed: SealedKey) -> Secret | None:
         try:
-            plain = await connection.fetchval(_DECRYPT, ciphertext, self._passphrase.reveal())
-        except (asyncpg.ExternalRoutineInvocationError, asyncpg.DataError) as error:
+            return (await self.unseal(connection, sealed)).api_key
+        except UnreadableError as error:
             log.error(
                 "the key of a provider cannot be decrypted",
-                provider_name=name,
-                error=str(error),
-                hint="check that DB_ENCRYPTION_KEY is the passphrase it was stored with, or set the key anew",
+                provider_name=sealed.provider_name,
+                key_id=sealed.key_id,
+                reason=str(error),
+                hint=error.hint,
             )
             return None
-        return Secret(plain)
+
+
+async def _decrypt(connection: Connection, ciphertext: str, key: Key) -> Secret | None:
+    try:
+        return Secret(await connection.fetchval(_DECRYPT, ciphertext, key.passphrase.reveal()))
+    except _UNDECRYPTABLE:
+        return None

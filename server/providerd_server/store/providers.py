@@ -15,6 +15,7 @@ from providerd_server.store.database import Connection
 from providerd_server.store.history import state_at
 from providerd_server.store.keys import Keys
 from providerd_server.store.rows import CONTENT_COLUMNS, provider_from_row
+from providerd_server.store.sealed import SealedKey
 from providerd_server.store.transaction import Transactions, current_revision
 
 # Makes all content columns from the provider as it is (None: there is none of that name); may raise ``Refusal``.
@@ -95,7 +96,7 @@ class Store:
             if not target.is_enabled:
                 raise disabled(provider_name)
             row = next(row for row in rows if row["provider_name"] == provider_name)
-            unreadable = self._keys.is_unreadable(row["api_key_encrypted"])
+            unreadable = self._keys.is_unreadable(row)
             if target.is_active:
                 return Switched(target, target, revision, unreadable)
             await statements.switch(connection, provider_name, actor)
@@ -116,18 +117,20 @@ class Store:
         reason: str,
         actor: str,
     ) -> Saved:
-        """Creates a provider or changes it, and its key unless it is the one already stored."""
-        sealed = await self._seal(new_api_key)
+        """Creates a provider or changes it, and its key unless that is stored already for the same destination."""
+        ciphertext = await self._encrypted(new_api_key)
 
         async def work(connection: Connection, _: Revision) -> Saved:
             row = await statements.find(connection, provider_name)
             before = provider_from_row(row) if row else None
             check_config_version(provider_name, before, expected_config_version)
-            stored = row["api_key_encrypted"] if row else None
-            ciphertext = None if clear_api_key else stored
-            if sealed is not None and self._keys.of(stored) != new_api_key:
-                ciphertext = sealed
-            return await _save(connection, provider_name, before, merge(before), ciphertext, actor)
+            content = merge(before)
+            key = SealedKey.in_row(row) if row and not clear_api_key else None
+            if ciphertext is not None:
+                fresh = SealedKey.bind(self._keys.ring.current, provider_name, content, ciphertext)
+                if key is None or key.destination != fresh.destination or self._keys.of(row) != new_api_key:
+                    key = fresh
+            return await _save(connection, provider_name, before, content, key, actor)
 
         return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 
@@ -154,8 +157,8 @@ class Store:
             then = await state_at(connection, revision_number, provider_name, before.id if before else None)
             content = {column: getattr(then, column) for column in CONTENT_COLUMNS}
             check(before, content)
-            ciphertext = row["api_key_encrypted"] if row else None
-            return await _save(connection, provider_name, before, content, ciphertext, actor)
+            key = SealedKey.in_row(row) if row else None
+            return await _save(connection, provider_name, before, content, key, actor)
 
         why = f"rollback to revision {revision_number}" + (f": {reason}" if reason else "")
         return await self._transactions.writing(work, reason=why, actor=actor, dry_run=validate_only)
@@ -184,7 +187,7 @@ class Store:
 
         return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 
-    async def _seal(self, api_key: Secret | None) -> str | None:
+    async def _encrypted(self, api_key: Secret | None) -> str | None:
         """Encrypts in a statement of its own, so that no lock is held meanwhile and no slow write logs the key."""
         if api_key is None:
             return None
@@ -210,10 +213,10 @@ async def _save(
     provider_name: str,
     before: StoredProvider | None,
     content: Mapping[str, Any],
-    ciphertext: str | None,
+    key: SealedKey | None,
     actor: str,
 ) -> Saved:
     if before is not None and before.is_active and not content["is_enabled"]:
         raise active_cannot_be("disabled", provider_name)
-    row = await statements.save(connection, provider_name, content, ciphertext, actor, new=before is None)
+    row = await statements.save(connection, provider_name, content, key, actor, new=before is None)
     return Saved(before, provider_from_row(row), await current_revision(connection))

@@ -46,8 +46,11 @@ COLUMNS = ("id", "provider_name", *CONTENT_COLUMNS, *STATUS_COLUMNS)
 # As the schema has it: protobuf refuses to carry much more.
 DEEPEST = 32
 
+# How a row holds the key, as ``SealedKey`` has it.
+KEY_COLUMNS = ("api_key_encrypted", "api_key_id", "api_key_mac")
+
 # For SELECT lists; the ciphertext rides along to be fingerprinted and decrypted.
-SELECT_LIST = ", ".join(f"p.{column}" for column in (*COLUMNS, "api_key_encrypted"))
+SELECT_LIST = ", ".join(f"p.{column}" for column in (*COLUMNS, *KEY_COLUMNS))
 
 
 def provider_from_row(row: Mapping[str, Any], api_key: Secret | None = None) -> StoredProvider:
@@ -55,13 +58,18 @@ def provider_from_row(row: Mapping[str, Any], api_key: Secret | None = None) -> 
     values = {column: row[column] for column in COLUMNS}
     for column in JSON_COLUMNS:
         text = values[column]
-        values[column] = None if text is None else _read_json(text)
+        values[column] = None if text is None else read_json(text)
     return StoredProvider(**values, key_fingerprint=fingerprint(row["api_key_encrypted"]), api_key=api_key)
 
 
 # Most documents of a new revision are those of the one before; what is parsed is never changed, so it can be shared.
 @lru_cache(maxsize=256)
-def _read_json(text: str) -> Any:
+def read_json(text: str) -> Any:
+    """The document in a JSON column, which nobody may change.
+
+    Raises:
+        ValueError: It is deeper than the schema allows.
+    """
     document = json.loads(text)
     if _depth(document) > DEEPEST:
         raise ValueError(f"a document is nested deeper than {DEEPEST} levels")

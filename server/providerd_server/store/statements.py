@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from providerd_server.store.database import Connection
-from providerd_server.store.rows import CONTENT_COLUMNS, JSON_COLUMNS, SELECT_LIST
+from providerd_server.store.rows import CONTENT_COLUMNS, JSON_COLUMNS, KEY_COLUMNS, SELECT_LIST
+from providerd_server.store.sealed import SealedKey
 
 _FIND = f"SELECT {SELECT_LIST} FROM llm_provider_configs p WHERE p.provider_name = $1"  # noqa: S608 - constants only
 _FIND_AND_ACTIVE = f"SELECT {SELECT_LIST} FROM llm_provider_configs p WHERE p.is_active OR p.provider_name = $1"  # noqa: S608
 _FIND_ALL = f"SELECT {SELECT_LIST} FROM llm_provider_configs p ORDER BY p.provider_name"  # noqa: S608
 _SWITCH = "SELECT switch_active_provider($1, $2)"
 _DELETE = "DELETE FROM llm_provider_configs WHERE provider_name = $1"
+_REPLACE_KEY = (
+    "UPDATE llm_provider_configs AS p SET api_key_encrypted = $3, api_key_id = $4, api_key_mac = $5"  # noqa: S608
+    f" WHERE p.provider_name = $1 AND p.api_key_encrypted = $2 RETURNING {SELECT_LIST}"
+)
 
 
 async def find(connection: Connection, provider_name: str) -> Any:
@@ -47,14 +52,22 @@ async def save(
     connection: Connection,
     provider_name: str,
     content: Mapping[str, Any],
-    ciphertext: str | None,
+    key: SealedKey | None,
     actor: str,
     *,
     new: bool,
 ) -> Any:
-    """Inserts or updates a provider with all of its content columns, and returns its row."""
+    """Inserts or updates a provider with its key and all of its content columns, and returns its row."""
     values = [_to_sql(column, content[column]) for column in CONTENT_COLUMNS]
-    return await connection.fetchrow(_INSERT if new else _UPDATE, provider_name, ciphertext, actor or None, *values)
+    parts = (key.ciphertext, key.key_id, key.mac) if key else (None, None, None)
+    return await connection.fetchrow(_INSERT if new else _UPDATE, provider_name, actor or None, *parts, *values)
+
+
+async def replace_key(connection: Connection, old: SealedKey, new: SealedKey) -> Any:
+    """Puts a key in the place of another, and returns the row; None when the other is not there any more."""
+    return await connection.fetchrow(
+        _REPLACE_KEY, old.provider_name, old.ciphertext, new.ciphertext, new.key_id, new.mac
+    )
 
 
 def _to_sql(column: str, value: Any) -> Any:
@@ -62,7 +75,7 @@ def _to_sql(column: str, value: Any) -> Any:
 
 
 def _statement(template: str) -> str:
-    columns = ("provider_name", "api_key_encrypted", "updated_by", *CONTENT_COLUMNS)
+    columns = ("provider_name", "updated_by", *KEY_COLUMNS, *CONTENT_COLUMNS)
     places = [f"${i}::jsonb" if column in JSON_COLUMNS else f"${i}" for i, column in enumerate(columns, start=1)]
     pairs = [f"{column} = {place}" for column, place in zip(columns, places, strict=True)][1:]
     return template.format(
