@@ -43,6 +43,7 @@ from providerd.history import ConfigurationAt, HistoryAction, HistoryEntry
 from providerd.options import ClientOptions
 from providerd.provider import ActiveProvider, Credential, Provider, Revision, SourceStatus
 from providerd.results import ApplyResult, DeleteResult, RollbackResult, SwitchResult, SwitchWarning, UpsertResult
+from providerd.secret import Secret
 
 __all__ = [
     "ABSENT",
@@ -81,6 +82,7 @@ __all__ = [
     "RevisionDiff",
     "RollbackResult",
     "RpcError",
+    "Secret",
     "SourceStatus",
     "StaleError",
     "State",

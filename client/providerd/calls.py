@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from providerd.announcer import Announcer
     from providerd.cache import Cache
     from providerd.connection import Connection
+    from providerd.secret import Secret
 
 # How long a change waits for the watch to show it, before it returns anyway.
 _VISIBLE_WITHIN = 1.0
@@ -52,7 +53,8 @@ class Calls:
         """Asks the daemon for the active provider, watched or not.
 
         Args:
-            include_credential: Whether to bring the key; daemons grant it on loopback and unix sockets only.
+            include_credential: Whether to bring the key; daemons grant it on loopback and unix sockets, and over TLS to
+                whom they know and who may read it.
 
         Raises:
             NotFoundError: Nobody is active.
@@ -121,7 +123,7 @@ class Calls:
         provider: Mapping[str, Any],
         *,
         update_mask: Sequence[str] | None = None,
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         clear_api_key: bool = False,
         expected_config_version: int | None = None,
         validate_only: bool = False,
@@ -133,7 +135,7 @@ class Calls:
         Args:
             provider: The content by field name, in snake_case or camelCase; provider_name says which provider.
             update_mask: The fields to take; ["*"] for all. None takes every field that is populated.
-            api_key: A new key.
+            api_key: A new key. As a `Secret` it is shown by nothing that shows local variables.
             clear_api_key: Whether to forget the stored key.
             expected_config_version: Change only if this is still its version; 0 means it must not exist.
             validate_only: Check everything and change nothing.
@@ -145,17 +147,20 @@ class Calls:
             AbortedError: `expected_config_version` is not its version any more.
             RpcError: The call failed.
         """
-        request = upsert_request(
-            provider,
-            update_mask=update_mask,
-            api_key=api_key,
-            clear_api_key=clear_api_key,
-            expected_config_version=expected_config_version,
-            validate_only=validate_only,
-            reason=reason,
-            actor=actor,
+        answer = await self._connection.call(
+            "UpsertProvider",
+            upsert_request(
+                provider,
+                update_mask=update_mask,
+                api_key=api_key,
+                clear_api_key=clear_api_key,
+                expected_config_version=expected_config_version,
+                validate_only=validate_only,
+                reason=reason,
+                actor=actor,
+            ),
         )
-        result = UpsertResult.from_proto(await self._connection.call("UpsertProvider", request))
+        result = UpsertResult.from_proto(answer)
         if result.revision is not None and result.provider.is_active:
             await self._shown(result.provider, result.revision)
         return result

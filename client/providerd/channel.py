@@ -11,6 +11,8 @@ import grpc.aio
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from providerd.options import ClientOptions
+
 # Names and defaults: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
 CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # Notices a peer that vanished without a word, also between calls; daemons allow pings this often.
@@ -33,9 +35,26 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 
 
-def open_channel(targets: Sequence[str]) -> grpc.aio.Channel:
-    """Opens a channel to the targets. Call it inside the running event loop that will use the channel."""
-    return grpc.aio.insecure_channel(target_uri(targets), options=CHANNEL_OPTIONS)
+_ADDRESSES = re.compile(r"(?:dns:(?://[^/?#]*/)?|ipv4:|ipv6:)?([^/?#]+)")
+
+
+class Channel:
+    """A gRPC channel, and how many calls are on it, so that it can be closed after the last one."""
+
+    def __init__(self, options: ClientOptions, credentials: grpc.ChannelCredentials | None) -> None:
+        """Opens it, without TLS where there are no credentials.
+
+        Call it inside the running event loop that will use the channel.
+        """
+        uri, settings = target_uri(options.targets), list(CHANNEL_OPTIONS)
+        if options.tls_server_name is not None:
+            # gRPC checks certificates for it, too; the option for overriding just that name is meant for tests.
+            settings.append(("grpc.default_authority", options.tls_server_name))
+        if credentials is None:
+            self.grpc = grpc.aio.insecure_channel(uri, options=settings)
+        else:
+            self.grpc = grpc.aio.secure_channel(uri, credentials, options=settings)
+        self.calls = 0
 
 
 def target_uri(targets: Sequence[str]) -> str:
@@ -54,6 +73,29 @@ def target_uri(targets: Sequence[str]) -> str:
     if not re.match(r"(unix|unix-abstract|dns|ipv4|ipv6|xds):\S+$", target):
         _split(target)
     return target
+
+
+def is_unix_socket(target: str) -> bool:
+    """Says whether a target is a socket of this machine."""
+    return target.startswith(("unix:", "unix-abstract:"))
+
+
+def stays_on_this_machine(targets: Sequence[str]) -> bool:
+    """Says whether what is sent to the targets never leaves this machine, as far as their names tell."""
+    return all(is_unix_socket(target) or _is_loopback(target) for target in targets)
+
+
+def _is_loopback(target: str) -> bool:
+    match = _ADDRESSES.fullmatch(target)
+    hosts = [address.rpartition(":")[0] or address for address in match[1].split(",")] if match else []
+    return bool(hosts) and all(_is_loopback_host(host) for host in hosts)
+
+
+def _is_loopback_host(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _multi_address_uri(targets: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ class Client(Reads, Admin):
         """Takes the addresses of daemons, "localhost:50051" by default, and the fields of ClientOptions.
 
         Raises:
-            ValueError: An address or option makes no sense.
+            ValueError: An address or option makes no sense, or a file of certificates or a token is broken.
         """
         self.options = ClientOptions(targets=targets or (DEFAULT_TARGET,), **options)
         self._cache = Cache(self.options)
@@ -60,7 +60,8 @@ class Client(Reads, Admin):
         self._connection.require_open()
         if self.options.watch and not self._started:
             self._started = True
-            self._stream.start(self._connection.stub())
+            self._connection.open()
+            self._stream.start(self._connection)
 
     async def close(self) -> None:
         """Ends the watch, all iterations and the connection. Reads raise ClosedError from here on."""

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from providerd import errors, fork
-from providerd.channel import open_channel
+from providerd.channel import Channel
+from providerd.credentials import Credentials
 from providerd.stream import being_cancelled
 from providerd.v1 import provider_pb2_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from providerd.cache import Cache
     from providerd.options import ClientOptions
 
 
 class Connection:
-    """Carries the calls of a client. It is of one event loop, and of no use once the cache is closed."""
+    """Carries the calls of a client. It is of one event loop, and of no use once the cache is closed.
+
+    Attributes:
+        credentials: What the calls are made with.
+    """
 
     def __init__(self, cache: Cache, options: ClientOptions) -> None:
+        """Opens nothing yet, but reads the files of the credentials.
+
+        Raises:
+            ValueError: One of them is broken.
+        """
+        self.credentials = Credentials(options)
         self._cache = cache
         self._options = options
-        self._channel: grpc.aio.Channel | None = None
+        # The newest is the last; those before it are kept for calls that began with older certificates.
+        self._channels: list[Channel] = []
 
     def require_open(self) -> None:
         """Makes sure that the client is not closed.
@@ -35,12 +50,29 @@ class Connection:
         if self._cache.closed is not None:
             raise copy.copy(self._cache.closed)
 
-    def stub(self) -> Any:
-        """Returns a ProviderServiceStub, and opens the channel if there is none."""
-        if self._channel is None:
+    def open(self) -> None:
+        """Opens a channel if there is none, or if the certificates are others than when it was opened.
+
+        Raises:
+            ClosedError: gRPC cannot be used in this process, which is the child of one that used it.
+        """
+        renewed = self.credentials.refresh()
+        if renewed or not self._channels:
             fork.connecting(self._cache)
-            self._channel = open_channel(self._options.targets)
-        return provider_pb2_grpc.ProviderServiceStub(self._channel)
+            self._channels.append(Channel(self._options, self.credentials.for_channel()))
+
+    @asynccontextmanager
+    async def stub(self) -> AsyncIterator[Any]:
+        """Lends a ProviderServiceStub for one call."""
+        self.open()
+        channel = self._channels[-1]
+        channel.calls += 1
+        try:
+            yield provider_pb2_grpc.ProviderServiceStub(channel.grpc)
+        finally:
+            channel.calls -= 1
+            del channel  # the traceback of an error must not hold on to it
+            await self._close_retired()
 
     async def call(self, method: str, request: Any) -> Any:
         """Returns the answer of a unary call.
@@ -51,9 +83,17 @@ class Connection:
         """
         self.require_open()
         try:
-            answer = await getattr(self.stub(), method)(request, timeout=self._options.timeout)
+            async with self.stub() as stub:
+                try:
+                    answer = await getattr(stub, method)(
+                        request, timeout=self._options.timeout, metadata=self.credentials.metadata()
+                    )
+                finally:
+                    # Errors may be kept, and shown with local variables: a request may hold a key, a stub holds gRPC.
+                    del request, stub
         except grpc.aio.AioRpcError as refusal:
-            raise errors.from_rpc(refusal, self._options.where) from None
+            refusal.__traceback__ = None  # for the same reason
+            raise errors.from_rpc(refusal, self._options.where, self._options.transport) from None
         except asyncio.CancelledError:
             # gRPC raises this for a call that the server cancelled or close() cut off, too.
             if being_cancelled():
@@ -65,9 +105,15 @@ class Connection:
         return answer
 
     async def close(self) -> None:
-        """Closes the channel, which ends the calls on it."""
-        if self._channel is not None:
-            # Let go of it, too: gRPC shuts down with its last channel, and only then may the process fork.
-            channel, self._channel = self._channel, None
-            await channel.close()
+        """Closes all channels, which ends the calls on them."""
+        if self._channels:
+            # Let go of them, too: gRPC shuts down with its last channel, and only then may the process fork.
+            while self._channels:
+                await self._channels.pop().grpc.close()
             fork.disconnected(self._cache)
+
+    async def _close_retired(self) -> None:
+        idle = [channel for channel in self._channels[:-1] if not channel.calls]
+        self._channels = [channel for channel in self._channels if channel not in idle]
+        for channel in idle:
+            await channel.grpc.close()

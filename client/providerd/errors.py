@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import grpc
 from google.protobuf.message import DecodeError
 
+from providerd import handshake
 from providerd.v1 import status_pb2
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class InternalError(RpcError):
     code = grpc.StatusCode.INTERNAL
 
 
-def from_rpc(error: AioRpcError, target: str) -> RpcError:
+def from_rpc(error: AioRpcError, target: str, transport: str = "plain") -> RpcError:
     """Returns the typed error for a failed call.
 
     Reads the google.rpc.Status of the grpc-status-details-bin trailer, which https://google.aip.dev/193 specifies.
@@ -185,11 +186,12 @@ def from_rpc(error: AioRpcError, target: str) -> RpcError:
     Args:
         error: What gRPC raised.
         target: Whom the call was for; named in the message where the transport failed.
+        transport: How it was made, as ClientOptions.transport says.
     """
     reason, metadata, violations = _details(error)
     message = error.details() or f"the daemon answered {error.code().name} without a message"
     if not reason and error.code() is grpc.StatusCode.UNAVAILABLE:
-        message = f"cannot reach the daemon at {target}: {message}"
+        reason, message = handshake.explain(message, target, transport)
     elif not reason and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"no answer from the daemon at {target} in time"
     kind = _BY_CODE.get(error.code(), RpcError)

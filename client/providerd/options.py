@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
-from providerd.channel import target_uri
+from providerd.channel import is_unix_socket, stays_on_this_machine, target_uri
+from providerd.credentials import check_token
+from providerd.secret import Secret
 
 DEFAULT_TARGET = "localhost:50051"
+
+_CERTIFICATE_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class ClientKeywords(TypedDict, total=False):
@@ -20,6 +26,14 @@ class ClientKeywords(TypedDict, total=False):
     name: str | None
     timeout: float
     watch: bool
+    tls: bool
+    ca_file: str | os.PathLike[str] | None
+    cert_file: str | os.PathLike[str] | None
+    key_file: str | os.PathLike[str] | None
+    tls_server_name: str | None
+    token: str | Secret | None
+    token_file: str | os.PathLike[str] | None
+    insecure: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +41,14 @@ class ClientOptions:
     """How a client behaves.
 
     Raises:
-        ValueError: A value is out of range, or a target is not an address.
+        ValueError: A value is out of range, a target is not an address, or options do not go together.
     """
 
     # Where the daemons are: "host:port", "unix:///path", or any gRPC target; several "ip:port" to spread over.
     targets: tuple[str, ...] = (DEFAULT_TARGET,)
 
-    # Whether the watch brings the active provider's key. Daemons grant it on loopback and unix sockets only.
+    # Whether the watch brings the active provider's key. Daemons grant it on loopback and unix sockets, and over TLS
+    # to whom they know and who may read it.
     include_credential: bool = False
 
     # Seconds between signs of life when nothing changes, 1 to 300; fewer where max_age needs it. The client calls its
@@ -54,6 +69,27 @@ class ClientOptions:
     # False opens no watch: only the calls work, and `active` raises.
     watch: bool = True
 
+    # Whether to speak TLS. Any of the next four turns it on; by itself it trusts the public authorities that come with
+    # gRPC, or those in the file that GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names.
+    tls: bool = False
+
+    # The authorities (PEM) that the certificates of the daemons are checked by.
+    ca_file: str | os.PathLike[str] | None = None
+
+    # The certificate chain of this client and its private key (PEM), for daemons that ask for one: mutual TLS.
+    cert_file: str | os.PathLike[str] | None = None
+    key_file: str | os.PathLike[str] | None = None
+
+    # The name in the certificates of the daemons, where it is not the host of the target.
+    tls_server_name: str | None = None
+
+    # What the client is known by: a bearer token, or a file that holds one and is read again for every call.
+    token: str | Secret | None = None
+    token_file: str | os.PathLike[str] | None = None
+
+    # Sends the token even without TLS and beyond this machine, as in a mesh that encrypts by itself.
+    insecure: bool = False
+
     def __post_init__(self) -> None:
         target_uri(self.targets)
         if not 1 <= self.heartbeat_interval <= 300:
@@ -62,6 +98,8 @@ class ClientOptions:
             raise ValueError(f"max_age must be a positive number of seconds or None, not {self.max_age}")
         if not 0 < self.timeout < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout}")
+        self._complete_tls()
+        self._complete_token()
 
     @property
     def where(self) -> str:
@@ -79,3 +117,50 @@ class ClientOptions:
         if self.max_age is None:
             return self.heartbeat_interval
         return min(self.heartbeat_interval, max(1.0, self.max_age / 3))
+
+    @property
+    def transport(self) -> str:
+        """How the client talks to daemons: "plain", "unix socket", "TLS" or "mutual TLS"."""
+        if self.tls:
+            return "TLS" if self.cert_file is None else "mutual TLS"
+        return "unix socket" if all(map(is_unix_socket, self.targets)) else "plain"
+
+    @property
+    def certificate_files(self) -> dict[str, str | os.PathLike[str]]:
+        """The files of TLS that are given, by the names of their options."""
+        return {name: path for name in _CERTIFICATE_FILES if (path := getattr(self, name)) is not None}
+
+    @property
+    def secret_token(self) -> Secret | None:
+        """The token, if it is given as such."""
+        return cast("Secret | None", self.token)
+
+    def _complete_tls(self) -> None:
+        given = [name for name in ("tls", *_CERTIFICATE_FILES, "tls_server_name") if getattr(self, name)]
+        if (self.cert_file is None) is not (self.key_file is None):
+            raise ValueError("cert_file and key_file go together: give both or neither")
+        if self.tls_server_name is not None and not re.fullmatch(r"[^\s:/]+", self.tls_server_name):
+            raise ValueError(f"tls_server_name must be a host name, not {self.tls_server_name!r}")
+        if not given:
+            return
+        if any(map(is_unix_socket, self.targets)):
+            raise ValueError(f"a unix socket needs no TLS: leave out {' and '.join(given)}")
+        # gRPC would look for the whole list in each certificate.
+        if len(self.targets) > 1 and self.tls_server_name is None:
+            raise ValueError("several targets with TLS need tls_server_name: a name that all their certificates have")
+        object.__setattr__(self, "tls", True)
+
+    def _complete_token(self) -> None:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file exclude each other: give one of them")
+        if isinstance(self.token, str):
+            object.__setattr__(self, "token", Secret(self.token))
+        if self.secret_token is not None:
+            check_token(self.secret_token, "token")
+        given = "token" if self.token is not None else "token_file"
+        if getattr(self, given) is None or self.tls or self.insecure or stays_on_this_machine(self.targets):
+            return
+        raise ValueError(
+            f"{given} would cross the network in clear: give tls=True or ca_file, "
+            "or insecure=True where something else encrypts"
+        )

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from providerd.content import provider_message, snake_case
 from providerd.document import invalid
 from providerd.errors import FieldViolation, InvalidArgumentError
+from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def upsert_request(
     provider: Mapping[str, Any],
     *,
     update_mask: Sequence[str] | None,
-    api_key: str | None,
+    api_key: str | Secret | None,
     clear_api_key: bool,
     expected_config_version: int | None,
     validate_only: bool,
@@ -57,18 +58,21 @@ def upsert_request(
     """
     if api_key is not None and clear_api_key:
         raise invalid("api_key", "give a new key or clear it, not both")
-    key: dict[str, Any] = {"clear_api_key": True} if clear_api_key else {"new_api_key": api_key}
     mask = None if update_mask is None else FieldMask(paths=[snake_case(path) for path in update_mask])
-    return build(
+    request = build(
         pb.UpsertProviderRequest,
         provider=provider_message(provider),
         update_mask=mask,
+        clear_api_key=clear_api_key or None,
         expected_config_version=expected_config_version,
         validate_only=validate_only,
         reason=reason,
         actor=actor,
-        **key,
     )
+    # Last, so that it is in clear nowhere when something else is refused.
+    key = api_key.reveal() if isinstance(api_key, Secret) else api_key
+    request.MergeFrom(build(pb.UpsertProviderRequest, new_api_key=key))
+    return request
 
 
 def apply_request(

@@ -20,9 +20,12 @@ from providerd.v1 import provider_pb2 as pb
 if TYPE_CHECKING:
     from providerd.announcer import Announcer
     from providerd.cache import Cache
+    from providerd.connection import Connection
+    from providerd.credentials import Credentials
     from providerd.options import ClientOptions
 
-# No retry mends these; every other end of a stream means to come back.
+# No retry mends these; every other end of a stream means to come back. To be unknown to the daemon can pass, where a
+# file that is renewed says who this client is.
 FATAL_CODES = frozenset(
     {
         grpc.StatusCode.UNAUTHENTICATED,
@@ -32,6 +35,9 @@ FATAL_CODES = frozenset(
         grpc.StatusCode.FAILED_PRECONDITION,
     }
 )
+
+# The longest wait, in seconds, of a client that the daemon does not know: it asks for a person to act.
+_UNKNOWN_LIMIT = 30.0
 
 _log = logging.getLogger("providerd")
 
@@ -44,11 +50,12 @@ class Stream:
         self._announcer = announcer
         self._options = options
         self._backoff = Backoff()
+        self._unknown = Backoff(1.0, _UNKNOWN_LIMIT)
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, stub: Any) -> None:
-        """Starts watching through a ProviderServiceStub, in the running event loop."""
-        self._task = asyncio.create_task(self._run(stub), name="providerd-watch")
+    def start(self, connection: Connection) -> None:
+        """Starts watching over a connection, in the running event loop."""
+        self._task = asyncio.create_task(self._run(connection), name="providerd-watch")
         self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
@@ -59,12 +66,13 @@ class Stream:
             await asyncio.wait([self._task])
             self._task = None  # its traceback holds the channel, and with it gRPC
 
-    async def _run(self, stub: Any) -> None:
+    async def _run(self, connection: Connection) -> None:
         while True:
-            error, pause = await self._watch(stub)
+            error, pause = await self._watch(connection)
             first = self._cache.error is None
             self._cache.lost(error)
-            if error.code in FATAL_CODES:
+            unknown = error.code is grpc.StatusCode.UNAUTHENTICATED
+            if error.code in FATAL_CODES and not (unknown and connection.credentials.renewable):
                 self._fail(error)
                 return
             self._announcer.publish()
@@ -72,12 +80,15 @@ class Stream:
             _log.log(logging.WARNING if first else logging.DEBUG, "watch lost, back in %.1f s: %s", pause, error)
             await asyncio.sleep(pause)
 
-    async def _watch(self, stub: Any) -> tuple[errors.RpcError, float]:
+    async def _watch(self, connection: Connection) -> tuple[errors.RpcError, float]:
         """Runs one stream to its end and returns why it ended and the seconds to wait before the next."""
         try:
-            return await self._receive(stub)
+            async with connection.stub() as stub:
+                return await self._receive(stub, connection.credentials)
         except grpc.aio.AioRpcError as refusal:
-            error: errors.RpcError = errors.from_rpc(refusal, self._options.where)
+            error: errors.RpcError = errors.from_rpc(refusal, self._options.where, self._options.transport)
+            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+                return error, self._unknown.next()
         except StopAsyncIteration:
             error = errors.UnavailableError("the stream ended")
         except TimeoutError:
@@ -94,9 +105,9 @@ class Stream:
             error = errors.InternalError(f"the watch failed: {bug!r}")
         return error, self._backoff.next()
 
-    async def _receive(self, stub: Any) -> tuple[errors.RpcError, float]:
+    async def _receive(self, stub: Any, credentials: Credentials) -> tuple[errors.RpcError, float]:
         self._cache.subscribed()
-        call = stub.WatchActive(self._request())
+        call = stub.WatchActive(self._request(), metadata=credentials.metadata())
         try:
             # Iterating, because read() skips the last messages of a stream that has ended already.
             messages = aiter(call)
@@ -117,6 +128,7 @@ class Stream:
         change = self._cache.apply(message)
         if self._cache.error is None:
             self._backoff.reset()
+            self._unknown.reset()
         self._announcer.publish(change)
 
     def _request(self) -> pb.WatchActiveRequest:

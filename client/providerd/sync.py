@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from providerd.options import ClientKeywords
     from providerd.provider import ActiveProvider, Provider, Revision, SourceStatus
     from providerd.results import ApplyResult, DeleteResult, RollbackResult, SwitchResult, UpsertResult
+    from providerd.secret import Secret
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Client(Reads):
         """Takes the addresses of daemons, "localhost:50051" by default, and the fields of ClientOptions.
 
         Raises:
-            ValueError: An address or option makes no sense.
+            ValueError: An address or option makes no sense, or a file of certificates or a token is broken.
         """
         self._client = aio.Client(*targets, **options)
         self._cache = self._client._cache  # what Reads reads, without a detour
@@ -128,7 +129,7 @@ class Client(Reads):
         provider: Mapping[str, Any],
         *,
         update_mask: Sequence[str] | None = None,
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         clear_api_key: bool = False,
         expected_config_version: int | None = None,
         validate_only: bool = False,

@@ -23,8 +23,10 @@ Answer = Callable[[Any, Any], Awaitable[Any]]
 class Watch:
     """One WatchActive call. `gone` is set when it has ended, by whatever side."""
 
-    def __init__(self, request: pb.WatchActiveRequest) -> None:
+    def __init__(self, request: pb.WatchActiveRequest, context: Any) -> None:
         self.request = request
+        self.authorization = authorization(context)
+        self.names = names(context)
         self.gone = asyncio.Event()
         self._steps: asyncio.Queue[bytes | tuple[grpc.StatusCode, str]] = asyncio.Queue()
 
@@ -53,10 +55,14 @@ class Watch:
 
 
 class ScriptedServer:
-    """Hands each watch to the test, and answers calls with the coroutine functions in `answers`."""
+    """Hands each watch to the test, and answers calls with the coroutine functions in `answers`.
 
-    def __init__(self) -> None:
+    It speaks TLS with what `credentials` returns whenever it starts.
+    """
+
+    def __init__(self, credentials: Callable[[], grpc.ServerCredentials] | None = None) -> None:
         self.port = 0
+        self._credentials = credentials
         self.answers: dict[str, Answer] = {}
         self._watches: asyncio.Queue[Watch] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
@@ -69,7 +75,10 @@ class ScriptedServer:
         """Listens on a free port the first time, and on the same one after a stop."""
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self._handlers(),))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            self.port = self._server.add_secure_port(self.address, self._credentials())
         await self._server.start()
 
     async def stop(self) -> None:
@@ -93,7 +102,7 @@ class ScriptedServer:
         return grpc.method_handlers_generic_handler("providerd.v1.ProviderService", handlers)
 
     async def _watch_active(self, request: pb.WatchActiveRequest, context: Any) -> None:
-        watch = Watch(request)
+        watch = Watch(request, context)
         self._watches.put_nowait(watch)
         await watch.run(context)
 
@@ -106,10 +115,22 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted_server() -> AsyncIterator[ScriptedServer]:
-    server = ScriptedServer()
+async def scripted_server(
+    credentials: Callable[[], grpc.ServerCredentials] | None = None,
+) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer(credentials)
     await server.start()
     try:
         yield server
     finally:
         await server.stop()
+
+
+def authorization(context: Any) -> list[str]:
+    """The authorization headers of a call."""
+    return [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+
+
+def names(context: Any) -> list[str]:
+    """The DNS names in the client's certificate."""
+    return [name.decode() for name in context.auth_context().get("peer_dns", ())]

@@ -14,8 +14,8 @@ ABSENT AbortedError ActiveProvider ApplyResult Cause Change Changes Client Clien
 Credential CredentialUnavailableError DeadlineExceededError DeleteResult DiffKind FailedPreconditionError FieldChange
 FieldViolation HistoryAction HistoryEntry InternalError InvalidArgumentError NoActiveProviderError NotFoundError
 NotReadyError OutOfRangeError PermissionDeniedError Provider ProviderDiff ProviderdError ResourceExhaustedError Revision
-RevisionDiff RollbackResult RpcError SourceStatus StaleError State SwitchResult SwitchWarning UnauthenticatedError
-UnavailableError UnimplementedError UpsertResult __version__
+RevisionDiff RollbackResult RpcError Secret SourceStatus StaleError State SwitchResult SwitchWarning
+UnauthenticatedError UnavailableError UnimplementedError UpsertResult __version__
 """
 
 

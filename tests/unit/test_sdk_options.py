@@ -1,13 +1,18 @@
 """Options, target addresses and waits."""
 
+import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from providerd import Client, ClientOptions, State
+from providerd import Client, ClientOptions, Secret, State
 from providerd.backoff import Backoff
 from providerd.channel import CHANNEL_OPTIONS, target_uri
+
+ADDRESS = "daemon.example:50051"
+SOCKET = "unix:///run/providerd.sock"
 
 
 @pytest.mark.parametrize(
@@ -101,3 +106,103 @@ def test_a_wait_that_was_asked_for_is_kept_up_to_the_limit() -> None:
     assert backoff.bounded(-1) == 0
     long_waits = [backoff.bounded(3600) for _ in range(100)]
     assert 2.5 <= min(long_waits) < max(long_waits) <= 5
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "transport"),
+    [
+        ([ADDRESS], {}, "plain"),
+        ([SOCKET], {}, "unix socket"),
+        ([ADDRESS], {"tls": True}, "TLS"),
+        ([ADDRESS], {"ca_file": Path("ca.crt")}, "TLS"),
+        ([ADDRESS], {"tls_server_name": "daemon.example"}, "TLS"),
+        ([ADDRESS], {"cert_file": "a.crt", "key_file": "a.key"}, "mutual TLS"),
+        (["10.0.0.1:1", "10.0.0.2:1"], {"tls": True, "tls_server_name": "daemon.example"}, "TLS"),
+    ],
+)
+def test_any_option_of_tls_turns_it_on(targets: list[str], options: dict[str, Any], transport: str) -> None:
+    made = ClientOptions(targets=tuple(targets), **options)
+    assert (made.transport, made.tls) == (transport, "TLS" in transport)
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "says"),
+    [
+        ([ADDRESS], {"cert_file": "a.crt"}, "cert_file and key_file go together"),
+        ([ADDRESS], {"key_file": "a.key", "ca_file": "ca.crt"}, "cert_file and key_file go together"),
+        ([ADDRESS], {"tls_server_name": ""}, "tls_server_name must be a host name"),
+        ([ADDRESS], {"tls_server_name": "daemon.example:1"}, "tls_server_name must be a host name"),
+        ([SOCKET], {"tls": True}, "a unix socket needs no TLS: leave out tls$"),
+        (["unix-abstract:x"], {"tls": True, "ca_file": "x"}, "leave out tls and ca_file$"),
+        (["10.0.0.1:1", "10.0.0.2:1"], {"tls": True}, "several targets with TLS need tls_server_name"),
+        ([ADDRESS], {"tls": True, "token": "abc", "token_file": "x"}, "token and token_file exclude each other"),
+        ([ADDRESS], {"tls": True, "token": ""}, "token is empty"),
+    ],
+)
+def test_security_that_does_not_go_together_is_refused(targets: list[str], options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        ClientOptions(targets=tuple(targets), **options)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ["localhost:50051"],
+        ["127.0.0.1:50051"],
+        ["127.8.0.1:1"],
+        ["[::1]:50051"],
+        ["dns:localhost:50051"],
+        ["dns:///localhost:50051"],
+        ["dns://8.8.8.8/localhost"],
+        ["ipv4:127.0.0.1:1,127.0.0.2:2"],
+        ["ipv6:[::1]:1"],
+        ["localhost:1", "127.0.0.2:2"],
+        [SOCKET],
+        ["unix-abstract:providerd"],
+    ],
+)
+def test_a_token_may_be_sent_on_this_machine_without_tls(targets: list[str]) -> None:
+    assert ClientOptions(targets=tuple(targets), token="abc").token == Secret("abc")
+    assert not ClientOptions(targets=tuple(targets), token_file="x").tls
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [ADDRESS],
+        ["10.0.0.1:50051"],
+        ["0.0.0.0:50051"],
+        ["localhost.example:1"],
+        ["127.0.0.1.example:1"],
+        ["dns:///daemon.example:1"],
+        ["dns:///daemon.example#/localhost:1"],
+        ["dns://localhost/daemon.example:1"],
+        ["ipv4:127.0.0.1:1,10.0.0.1:1"],
+        ["localhost:1", "10.0.0.1:1"],
+        ["xds:///localhost:1"],
+    ],
+)
+@pytest.mark.parametrize("token", [{"token": "canary-41d7"}, {"token_file": "/run/token"}])
+def test_a_token_crosses_no_network_in_clear_unless_told_so(targets: list[str], token: dict[str, str]) -> None:
+    (option,) = token
+    with pytest.raises(ValueError, match=f"^{option} would cross the network in clear.* insecure=True") as refused:
+        ClientOptions(targets=tuple(targets), **token)  # type: ignore[arg-type]
+    assert "canary" not in str(refused.value)
+    ClientOptions(targets=tuple(targets), insecure=True, **token)  # type: ignore[arg-type]
+    ClientOptions(targets=tuple(targets), tls_server_name="x", **token)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["can ary", "canary\n", "\ncanary", "canary\r\nx-header: 1", "can\x00ary", "canary-é", "=canary", "canary" * 700],
+)
+@pytest.mark.parametrize("kind", [str, Secret])
+def test_what_cannot_be_a_token_is_refused_without_showing_it(token: str, kind: type[Any]) -> None:
+    with pytest.raises(ValueError, match=r"^token is ") as refused:
+        ClientOptions(token=kind(token))
+    assert "canary" not in str(refused.value)
+
+
+def test_options_do_not_show_their_token() -> None:
+    options = ClientOptions(token="canary-41d7")
+    assert "canary" not in f"{options} {options!r} {dataclasses.asdict(options)}"
