@@ -15,18 +15,17 @@ import structlog
 from grpc_health.v1._async import HealthServicer
 
 from providerd.secret import Secret
-from providerd_server.access import Registry
 from providerd_server.access.guard import Guard, Limits
-from providerd_server.certificates import Certificates
 from providerd_server.hub import Cause, Hub, cause_between
-from providerd_server.listening import check_exposure, create_server, holding, listen, set_serving
+from providerd_server.listening import create_server, holding, listen, set_serving
+from providerd_server.security import Security
 from providerd_server.service import HistoryReads, Reads, Writes, create_handler
-from providerd_server.settings import PUBLISHED_PASSPHRASE, Settings
+from providerd_server.settings import Settings
 from providerd_server.snapshot import Snapshot
 from providerd_server.source import Publish
 from providerd_server.source.postgres import PostgresSource
 from providerd_server.store import Database, History, Keys, Retention, Store, Transactions
-from providerd_server.store.keyring import load_keyring
+from providerd_server.store.tls import Trust
 
 log = structlog.get_logger(__name__)
 
@@ -38,35 +37,28 @@ async def serve(settings: Settings, database_url: Secret) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
 
     Raises:
-        ConfigurationError: An address cannot be taken.
+        ConfigurationError: A setting cannot be used or is too weak, or an address cannot be taken.
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
-    if settings.db_encryption_key.reveal() == PUBLISHED_PASSPHRASE:
-        log.warning(
-            "keys are encrypted with the published default passphrase", hint="set DB_ENCRYPTION_KEY for production"
-        )
-    check_exposure(settings)
-    registry = Registry(settings.access_file) if settings.access_file else None
-    certificates = _certificates(settings)
+    security = Security.of(settings)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
-        database = Database(database_url, pool_size=settings.pool_size)
+        database = Database(database_url, trust=Trust.of(settings), pool_size=settings.pool_size)
         pool = await database.create_pool()
         stack.callback(pool.terminate)
-        keys = Keys(load_keyring(settings))
+        keys = Keys(security.keyring)
         source = PostgresSource(
             database, keys, poll_interval=settings.poll_interval, probe_interval=settings.probe_interval
         )
         hub = Hub()
         transactions = Transactions(database, pool)
         reads = Reads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
-        writes = Writes(hub, transactions, Store(transactions, keys), source)
+        writes = Writes(hub, transactions, Store(transactions, keys), source, security.hosts)
         handler = create_handler(reads, writes, HistoryReads(History(transactions)))
-        guard = Guard(registry, _limits(settings))
+        guard = Guard(security.registry, _limits(settings))
         server, health = create_server(handler, guard, settings)
         stack.enter_context(holding(settings.listen))
-        credentials = certificates.server_credentials() if certificates else None
-        addresses = listen(server, settings.listen, credentials=credentials, socket_mode=settings.socket_mode)
+        addresses = listen(server, settings.listen, security.certificates, socket_mode=settings.socket_mode)
         await stack.enter_async_context(_running("source", source.run(_announcing(hub)), stopping))
         freshness = hub.follow_freshness(reads.is_stale)
         await stack.enter_async_context(_running("freshness", freshness, stopping))
@@ -74,22 +66,14 @@ async def serve(settings: Settings, database_url: Secret) -> None:
             retention = Retention(transactions, settings.history_retention)
             await stack.enter_async_context(_running("retention", retention.run(), stopping))
         await stack.enter_async_context(_running("guard", guard.follow(), stopping))
-        if registry:
-            await stack.enter_async_context(_running("access file", registry.file.follow(), stopping))
-        if certificates:
-            await stack.enter_async_context(_running("certificates", certificates.files.follow(), stopping))
+        for files in security.files():
+            await stack.enter_async_context(_running(files.what, files.follow(), stopping))
         stack.enter_context(_signals(stopping))
         await stack.enter_async_context(
             _serving(server, health, hub, addresses=addresses, grace=settings.shutdown_grace)
         )
         await _ready_or_stopping(hub, health, stopping, addresses)
         await stopping.wait()
-
-
-def _certificates(settings: Settings) -> Certificates | None:
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return None
-    return Certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _limits(settings: Settings) -> Limits:

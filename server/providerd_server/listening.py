@@ -17,6 +17,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from providerd_server.certificates import Certificates
 from providerd_server.errors import ConfigurationError
 from providerd_server.rpc import is_local
 from providerd_server.service import SERVICE_NAME
@@ -65,8 +66,8 @@ def holding(addresses: Sequence[str]) -> Iterator[None]:
 def listen(
     server: grpc.aio.Server,
     addresses: Sequence[str],
+    certificates: Certificates | None,
     *,
-    credentials: grpc.ServerCredentials | None,
     socket_mode: int,
 ) -> list[str]:
     """Takes the addresses; returns them with the ports that were chosen for port 0.
@@ -74,12 +75,13 @@ def listen(
     Args:
         server: Has not been started.
         addresses: host:port, or unix:///path.
-        credentials: What TLS is spoken with on TCP; None for no TLS. Unix sockets never need it.
+        certificates: What TLS is spoken with on TCP; None for no TLS. Unix sockets never need it.
         socket_mode: The permissions of unix sockets.
 
     Raises:
         ConfigurationError: An address cannot be taken.
     """
+    credentials = certificates.server_credentials() if certificates else None
     taken = []
     for address in addresses:
         try:

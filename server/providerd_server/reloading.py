@@ -34,7 +34,7 @@ class Reloaded(Generic[T]):
     """
 
     def __init__(self, what: str, paths: Sequence[Path], read: Callable[[], T]) -> None:
-        self._what = what
+        self.what = what
         self._paths = tuple(paths)
         self._read = read
         self._seen = self._signature()
@@ -49,15 +49,13 @@ class Reloaded(Generic[T]):
             value = self._read()
         except ConfigurationError as error:
             self._seen = signature
-            log.error(
-                "a file changed and cannot be used; what was in force stays so", what=self._what, error=str(error)
-            )
+            log.error("a file changed and cannot be used; what was in force stays so", what=self.what, error=str(error))
             return False
         if self._signature() != signature:
             # Changed while being read, so the parts may not fit each other; the next look settles it.
             return False
         self._seen, self.value = signature, value
-        log.info("read again", what=self._what)
+        log.info("read again", what=self.what)
         return True
 
     async def follow(self) -> None:

@@ -68,7 +68,7 @@ def test_other_commands_share_the_database_of_a_running_daemon_but_a_second_daem
 
 def test_a_second_daemon_on_the_same_port_refuses_to_start(database: str) -> None:
     with running_daemon(database) as daemon:
-        second = providerd("serve", "--listen", daemon.address, SUPABASE_DB_URL=database)
+        second = providerd("serve", "--dev", "--listen", daemon.address, SUPABASE_DB_URL=database)
         assert second.returncode != 0
         assert f"error: cannot listen on {daemon.address}: Address already in use" in second.stderr
         # Nothing but warnings of ours before it: gRPC's own lines would only repeat it.
@@ -85,7 +85,7 @@ def test_a_unix_socket_serves_as_well(database: str, tmp_path: Path) -> None:
 def test_a_second_daemon_on_the_same_unix_socket_refuses_to_start(database: str, tmp_path: Path) -> None:
     address = f"unix://{tmp_path}/providerd.sock"
     with running_daemon(database, PROVIDERD_LISTEN=address) as daemon:
-        second = providerd("serve", "--listen", address, SUPABASE_DB_URL=database)
+        second = providerd("serve", "--dev", "--listen", address, SUPABASE_DB_URL=database)
         assert second.returncode != 0
         assert "another daemon has it" in second.stderr
         daemon.kill()
@@ -110,16 +110,23 @@ def test_print_config_shows_every_setting_with_its_source_and_no_secret(tmp_path
     assert "canary" not in said.stdout + said.stderr
 
 
+LOCAL = "postgresql://u@127.0.0.1:1/d"
+ELSEWHERE = {"PROVIDERD_LISTEN": "nohost.invalid:1", "SUPABASE_DB_URL": LOCAL, "DB_ENCRYPTION_KEY": "canary-" * 4}
+
+
 @pytest.mark.parametrize(
     ("env", "said"),
     [
         ({"PROVIDERD_LISTEN": "nonsense"}, "PROVIDERD_LISTEN: must be host:port"),
         ({"SUPABASE_DB_URL": "mysql://canary@h/d"}, "SUPABASE_DB_URL must start with postgresql://"),
         ({"PROVIDERD_DATA_DIR": "/proc/nowhere"}, "/proc/nowhere"),
-        (
-            {"PROVIDERD_LISTEN": "nohost.invalid:1", "SUPABASE_DB_URL": "postgresql://h/d", "DB_ENCRYPTION_KEY": "k"},
-            "cannot listen on nohost.invalid:1",
-        ),
+        ({**ELSEWHERE, "PROVIDERD_INSECURE": "true"}, "cannot listen on nohost.invalid:1"),
+        (ELSEWHERE, "refusing to listen on nohost.invalid:1, beyond this machine, without TLS"),
+        ({"SUPABASE_DB_URL": LOCAL}, "published default passphrase"),
+        ({"SUPABASE_DB_URL": LOCAL, "DB_ENCRYPTION_KEY": "canary-short"}, "less than 16 characters"),
+        ({"PROVIDERD_ALLOWED_HOSTS": "10.0.0.0/33"}, "PROVIDERD_ALLOWED_HOSTS"),
+        ({"PROVIDERD_TLS_CERT_FILE": "/nowhere.pem"}, "PROVIDERD_TLS_KEY_FILE"),
+        ({"PROVIDERD_ACCESS_FILE": "/nowhere.json"}, "`providerd token create` makes it"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(env: dict[str, str], said: str) -> None:

@@ -20,6 +20,7 @@ from providerd_server.source.trouble import Trouble, summary
 from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database
 from providerd_server.store.keys import Keys
 from providerd_server.store.rows import SELECT_LIST, provider_from_row
+from providerd_server.store.statement_logging import logging_warnings
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,7 @@ class PostgresSource:
         self._wake = asyncio.Event()
         self._must_read = False
         self._waiting: list[asyncio.Future[None]] = []
-        self._warned_version = False
+        self._warned = False
         self._trouble = Trouble(database.place)
 
     @property
@@ -96,7 +97,7 @@ class PostgresSource:
     async def _follow(self, publish: Publish, backoff: Backoff) -> None:
         connection = self._reader = await self._database.connect()
         try:
-            await self._warn_of_version(connection)
+            await self._warn(connection)
             await check_schema(connection)
             self._must_read = True
             while True:
@@ -163,10 +164,13 @@ class PostgresSource:
         self._must_read = True
         self._wake.set()
 
-    async def _warn_of_version(self, connection: Connection) -> None:
-        warning = version_warning(int(await connection.fetchval("SHOW server_version_num")))
-        if warning and not self._warned_version:
-            self._warned_version = True
+    async def _warn(self, connection: Connection) -> None:
+        """Says once what is wrong with the server, though it serves."""
+        if self._warned:
+            return
+        self._warned = True
+        version = version_warning(int(await connection.fetchval("SHOW server_version_num")))
+        for warning in [*([version] if version else []), *await logging_warnings(connection)]:
             log.warning(warning)
 
 
