@@ -1,0 +1,198 @@
+"""Moving all stored API keys under the current passphrase, while everybody goes on reading and writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from providerd_server.errors import Kind, Refusal
+from providerd_server.snapshot import Revision
+from providerd_server.store import statements
+from providerd_server.store.database import Connection
+from providerd_server.store.keyring import Keyring
+from providerd_server.store.keys import Keys
+from providerd_server.store.sealed import SealedKey, UnreadableError
+from providerd_server.store.transaction import Transactions
+
+REASON = "key rotation"
+
+# A stored key, and what is to stand in its place.
+Move = tuple[SealedKey, SealedKey]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """How the key of a provider is stored.
+
+    Attributes:
+        provider_name: Whose it is.
+        has_key: Whether there is one; without, the rest says nothing.
+        key_id: What the key it is encrypted with is called; None when nobody knows.
+        is_current: Whether that is the one that encrypts.
+        is_bound: Whether it is bound to its provider and destination, by a seal that fits.
+        problem: Why it cannot be decrypted; None when it can.
+    """
+
+    provider_name: str
+    has_key: bool
+    key_id: str | None = None
+    is_current: bool = False
+    is_bound: bool = False
+    problem: str | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is one that decrypts."""
+        return self.has_key and self.problem is None
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether something is to be done about it: to rotate it, or to set it anew."""
+        return self.has_key and not (self.is_current and self.is_bound and self.is_readable)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a rotation came to.
+
+    Attributes:
+        moved: How many keys it re-encrypted.
+        verified: How many decrypt, afterwards, with the current passphrase alone.
+        problems: Why a key could not be moved or does not decrypt, by the name of its provider.
+    """
+
+    moved: int
+    verified: int
+    problems: Mapping[str, str]
+
+
+class Rotation:
+    """Re-encrypts with the current passphrase what is under another or not bound, in batches.
+
+    Each batch is one short transaction in the queue of writers, and replaces a key only if it is still the one that
+    was read. So it may be ended at any moment and begun again, beside any number of writers and of its own kind.
+
+    Args:
+        transactions: How to reach the database.
+        ring: The passphrases.
+    """
+
+    def __init__(self, transactions: Transactions, ring: Keyring) -> None:
+        self._transactions = transactions
+        self._ring = ring
+        self._keys = Keys(ring)
+
+    async def status(self) -> list[KeyStatus]:
+        """How each key is stored, in order of the providers' names."""
+        found = [(row["provider_name"], SealedKey.in_row(row)) for row in await self._rows()]
+        return [await self._status(sealed) if sealed else KeyStatus(name, has_key=False) for name, sealed in found]
+
+    async def run(self, *, batch_size: int, reason: str, actor: str, progress: Callable[[int, int], None]) -> Rotated:
+        """Goes on until nothing is left that it can move, then decrypts everything with the current passphrase alone.
+
+        Args:
+            batch_size: How many keys a transaction replaces.
+            reason: For the history.
+            actor: For the history.
+            progress: Is told after each batch how many keys are moved, and how many were left before it ended.
+
+        Raises:
+            Refusal: The database cannot be reached or takes no writes. What is moved stays so.
+        """
+        moved = 0
+        stuck: dict[SealedKey, str] = {}
+        while True:
+            stored = [sealed for row in await self._rows() if (sealed := SealedKey.in_row(row))]
+            due = [each for each in stored if each not in stuck and not each.is_bound_by(self._ring.current)]
+            if not due:
+                return await self._verified(stored, moved, stuck)
+            moves = await self._prepared(due[:batch_size], stuck)
+            moved += await self._replace(moves, stuck, reason=reason, actor=actor)
+            progress(moved, len(due[batch_size:]))
+
+    async def _rows(self) -> list[Any]:
+        async with self._transactions.connection() as connection:
+            return await statements.find_all(connection)
+
+    async def _status(self, sealed: SealedKey) -> KeyStatus:
+        try:
+            async with self._transactions.connection() as connection:
+                key = (await self._keys.unseal(connection, sealed)).key
+        except UnreadableError as error:
+            return KeyStatus(sealed.provider_name, has_key=True, key_id=sealed.key_id, problem=str(error))
+        return KeyStatus(
+            sealed.provider_name,
+            has_key=True,
+            key_id=sealed.key_id or key.id,
+            is_current=key == self._ring.current,
+            is_bound=sealed.mac is not None,
+        )
+
+    async def _prepared(self, batch: Sequence[SealedKey], stuck: dict[SealedKey, str]) -> list[Move]:
+        """The keys of a batch, encrypted anew without any lock; those that cannot be read become ``stuck``."""
+        moves = []
+        for sealed in batch:
+            try:
+                # A connection for each, since a transaction pooler and the limit on its use know no batches.
+                async with self._transactions.connection() as connection:
+                    api_key = (await self._keys.unseal(connection, sealed)).api_key
+                    ciphertext = await self._keys.encrypt(connection, api_key)
+            except UnreadableError as error:
+                stuck[sealed] = str(error)
+            else:
+                moves.append((sealed, sealed.moved_to(self._ring.current, ciphertext)))
+        return moves
+
+    async def _replace(self, moves: Sequence[Move], stuck: dict[SealedKey, str], *, reason: str, actor: str) -> int:
+        """Writes a batch where nothing has changed since; returns how many keys it replaced."""
+
+        async def work(connection: Connection, _: Revision) -> int:
+            now = {SealedKey.in_row(row) for row in await statements.find_all(connection)}
+            due = [(old, new) for old, new in moves if old in now]
+            for old, new in due:
+                row = await statements.replace_key(connection, old, new)
+                if row is None or SealedKey.in_row(row) != new:
+                    raise _not_kept(old.provider_name)
+            return len(due)
+
+        try:
+            return await self._transactions.writing(work, reason=reason, actor=actor) if moves else 0
+        except Refusal as refusal:
+            if refusal.kind is Kind.UNAVAILABLE:
+                raise
+            if len(moves) == 1:
+                stuck[moves[0][0]] = _why(refusal)
+                return 0
+            # One of them is at fault, and must not hold up the others.
+            return sum([await self._replace([move], stuck, reason=reason, actor=actor) for move in moves])
+
+    async def _verified(self, stored: Sequence[SealedKey], moved: int, stuck: Mapping[SealedKey, str]) -> Rotated:
+        problems = {sealed.provider_name: stuck[sealed] for sealed in stored if sealed in stuck}
+        alone = Keys(Keyring((self._ring.current,)))
+        verified = 0
+        for sealed in stored:
+            if sealed in stuck:
+                continue
+            try:
+                async with self._transactions.connection() as connection:
+                    await alone.unseal(connection, sealed)
+                verified += 1
+            except UnreadableError as error:
+                problems[sealed.provider_name] = str(error)
+        return Rotated(moved, verified, problems)
+
+
+def _not_kept(provider_name: str) -> Refusal:
+    return Refusal(
+        Kind.INTERNAL,
+        "KEY_NOT_KEPT",
+        f"the database does not keep the key of provider {provider_name!r} as it is told; run `providerd migrate up`",
+        metadata={"provider_name": provider_name},
+    )
+
+
+def _why(refusal: Refusal) -> str:
+    # Nobody but the operator reads this, who is served best with the database's own first line.
+    cause = str(refusal.__cause__).splitlines() if refusal.reason == "DATABASE_ERROR" else []
+    return f"it cannot be stored anew: {cause[0] if cause else refusal.message}"
