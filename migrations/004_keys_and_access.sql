@@ -1,5 +1,5 @@
 -- Binds each key to its provider and to where it is sent, and lets roles with few rights use the schema.
--- Running it again does no harm; run it again after 001, which replaces functions. roles.sql makes the roles.
+-- Running it again does no harm; run it again after 001 or 003, which replace functions. roles.sql makes the roles.
 --
 --   psql -v ON_ERROR_STOP=1 -f 004_keys_and_access.sql
 
@@ -110,11 +110,13 @@ BEGIN
     IF bound.provider_id <> NEW.id THEN
         RAISE EXCEPTION 'The key stored for provider % is that of another provider', NEW.provider_name USING
             ERRCODE = 'PD008', TABLE = TG_TABLE_NAME, COLUMN = 'api_key_encrypted',
+            DETAIL = NEW.provider_name,
             HINT = 'Give the provider a key of its own, encrypted for it.';
     ELSIF bound.destination <> target OR NOT key_changed THEN
         RAISE EXCEPTION 'Provider % has a key, which is bound to its scheme, host and port: '
             'give the key again along with the new base_url', NEW.provider_name USING
             ERRCODE = 'PD007', TABLE = TG_TABLE_NAME, COLUMN = 'base_url',
+            DETAIL = NEW.provider_name,
             HINT = 'Set base_url and a newly made pgp_sym_encrypt(key, passphrase) in one UPDATE.';
     ELSIF bound IS NULL THEN
         INSERT INTO llm_provider_key_bindings VALUES (provider_key_mark(NEW.api_key_encrypted), NEW.id, target);

@@ -13,7 +13,9 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 CREATE = MIGRATIONS / "001_create_llm_provider_configs.sql"
 SEED = MIGRATIONS / "002_seed_initial_providers.sql"
 KEYS = MIGRATIONS / "004_keys_and_access.sql"
+ROLES = MIGRATIONS / "roles.sql"
 ROLLBACK = MIGRATIONS / "999_rollback_llm_provider_configs.sql"
+FILES = sorted(MIGRATIONS.glob("0*.sql"))
 
 REQUEST: dict[str, Any] = {
     "version": "1.0",

@@ -8,10 +8,13 @@ import asyncpg
 import pytest
 
 from tests.conftest import Psql
-from tests.integration.sql import MIGRATIONS, REQUEST, connected, insert_provider, refused, revision
+from tests.integration.sql import FILES, KEYS, REQUEST, connected, insert_provider, refused, revision
 
 CASES: list[dict[str, str]] = json.loads((Path(__file__).parents[1] / "destinations.json").read_text())
-BOUND = "Provider mine has a key, which is bound to its scheme, host and port: give the key again along with the new base_url"
+BOUND = (
+    "Provider mine has a key, which is bound to its scheme, host and port: give the key again along with the new "
+    "base_url"
+)
 SWAPPED = "The key stored for provider {} is that of another provider"
 MAC = "a1" * 32
 
@@ -232,15 +235,14 @@ async def test_the_history_has_the_id_and_not_the_mac(database: str) -> None:
 
 
 async def test_keys_from_before_are_bound_and_nothing_else_is_held_up(psql: Psql, empty_database: str) -> None:
-    files = sorted(file for file in MIGRATIONS.glob("0*.sql"))
     async with connected(empty_database) as db:
-        for file in files[:3]:
+        for file in FILES[: FILES.index(KEYS)]:
             assert psql(empty_database, "-f", str(file)).returncode == 0
         await keyed(db)
         copied = await ciphertext(db)
         await insert_provider(db, "copy", api_key_encrypted=copied)
         for _ in range(2):
-            done = psql(empty_database, "-f", str(files[3]))
+            done = psql(empty_database, "-f", str(KEYS))
             assert done.returncode == 0, done.stderr
         with refused("PD007", BOUND):
             await change(db, base_url="https://evil.example")

@@ -7,9 +7,14 @@ import asyncpg
 import pytest
 
 from tests.conftest import Psql
-from tests.integration.sql import CREATE, active_names, connected, history_since, insert_provider, refused, revision
+from tests.integration.sql import FILES, active_names, connected, history_since, insert_provider, refused, revision
 
-TABLES = ["llm_provider_configs", "llm_provider_config_history", "llm_provider_store"]
+TABLES = [
+    "llm_provider_configs",
+    "llm_provider_config_history",
+    "llm_provider_store",
+    "llm_provider_key_bindings",
+]
 CALLS = [
     "SELECT * FROM get_active_provider()",
     "SELECT switch_active_provider('groq', 'me')",
@@ -81,8 +86,9 @@ async def test_a_stranger_sees_and_executes_nothing(database: str, stranger: str
 async def test_the_web_roles_of_supabase_are_granted_nothing(
     psql: Psql, empty_database: str, web_roles: list[str]
 ) -> None:
-    done = psql(empty_database, "-f", str(CREATE))
-    assert done.returncode == 0, done.stderr
+    for file in FILES:
+        done = psql(empty_database, "-f", str(file))
+        assert done.returncode == 0, done.stderr
     async with connected(empty_database) as db:
         assert {role: await granted(db, role) for role in web_roles} == {"anon": [], "authenticated": []}
 
@@ -90,19 +96,37 @@ async def test_the_web_roles_of_supabase_are_granted_nothing(
 async def test_rows_stay_hidden_even_from_whoever_is_granted_a_table(database: str, stranger: str) -> None:
     async with connected(database) as db:
         await db.execute(f"GRANT SELECT ON {', '.join(TABLES)} TO {stranger}")
-        await db.execute(f"GRANT EXECUTE ON FUNCTION get_active_provider() TO {stranger}")
         await db.execute(f"SET ROLE {stranger}")
         for table in TABLES:
             assert await db.fetch(f"SELECT * FROM {table}") == []
-        assert await db.fetch("SELECT * FROM get_active_provider()") == []
 
 
-async def test_the_function_alone_opens_nothing(database: str, stranger: str) -> None:
+async def test_the_function_alone_tells_of_the_active_provider_and_no_more(database: str, stranger: str) -> None:
     async with connected(database) as db:
         await db.execute(f"GRANT EXECUTE ON FUNCTION get_active_provider() TO {stranger}")
         await db.execute(f"SET ROLE {stranger}")
+        active = await db.fetchrow("SELECT * FROM get_active_provider()")
+        assert active["provider_name"] == "groq"
+        assert not {"api_key_encrypted", "api_key_mac"} & set(active.keys())
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await db.execute("SELECT * FROM get_active_provider()")
+            await db.execute("SELECT * FROM llm_provider_configs")
+
+
+async def test_functions_that_act_as_their_owner_are_these(database: str) -> None:
+    async with connected(database) as db:
+        rows = await db.fetch("""
+            SELECT proname::text AS name FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace
+        """)
+    assert {row["name"] for row in rows} == {
+        "lock_provider_store",
+        "queue_provider_writers",
+        "ensure_single_active_provider",
+        "validate_provider_config",
+        "vet_provider_key",
+        "log_provider_config_change",
+        "get_active_provider",
+        "prune_provider_history",
+    }
 
 
 async def test_an_owner_who_is_no_superuser_needs_no_policy(psql: Psql, empty_database: str) -> None:
@@ -111,7 +135,8 @@ async def test_an_owner_who_is_no_superuser_needs_no_policy(psql: Psql, empty_da
         await db.execute("CREATE EXTENSION pgcrypto")
         await db.execute(f"CREATE ROLE {owner}; GRANT ALL ON SCHEMA public TO {owner}")
         try:
-            done = psql(empty_database, "-c", f"SET ROLE {owner}", "-f", str(CREATE))
+            files = [argument for file in FILES for argument in ("-f", str(file))]
+            done = psql(empty_database, "-c", f"SET ROLE {owner}", *files)
             assert done.returncode == 0, done.stderr
             await db.execute(f"SET ROLE {owner}")
             await insert_provider(db)

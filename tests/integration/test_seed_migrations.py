@@ -10,7 +10,10 @@ import pytest
 from tests.conftest import Psql
 from tests.integration.sql import (
     CREATE,
+    FILES,
+    KEYS,
     MIGRATIONS,
+    ROLES,
     ROLLBACK,
     SEED,
     active_names,
@@ -50,7 +53,7 @@ async def relations(db: asyncpg.Connection) -> set[str]:
     return {row["name"] for row in rows}
 
 
-@pytest.mark.parametrize("file", [CREATE, SEED, ROLLBACK], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*FILES, ROLES, ROLLBACK], ids=lambda file: file.name)
 def test_each_file_is_one_transaction_with_its_marks_alone_on_a_line(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert lines.count("BEGIN;") == lines.count("COMMIT;") == 1
@@ -116,7 +119,8 @@ async def test_creating_again_repairs_what_is_missing(psql: Psql, database: str)
     async with connected(database) as db:
         await db.execute("DROP TRIGGER trg_log_provider_config_change ON llm_provider_configs")
         await db.execute("ALTER TABLE llm_provider_configs DISABLE TRIGGER trg_validate_provider_config")
-        run_files(psql, database, CREATE)
+        await db.execute("DROP TRIGGER trg_vet_provider_key ON llm_provider_configs")
+        run_files(psql, database, CREATE, KEYS)
         states = await db.fetch("""
             SELECT tgname, tgenabled FROM pg_trigger
             WHERE tgrelid = 'llm_provider_configs'::regclass AND NOT tgisinternal
@@ -127,6 +131,7 @@ async def test_creating_again_repairs_what_is_missing(psql: Psql, database: str)
         ("trg_note_provider_editor", b"A"),
         ("trg_prevent_active_provider_deletion", b"A"),
         ("trg_validate_provider_config", b"A"),
+        ("trg_vet_provider_key", b"A"),
         ("trg_log_provider_config_change", b"A"),
         ("trg_refuse_provider_truncate", b"A"),
     }
@@ -136,7 +141,7 @@ async def test_rollback_leaves_nothing_and_can_be_repeated(psql: Psql, empty_dat
     async with connected(empty_database) as db:
         await db.execute("CREATE EXTENSION pgcrypto")
         before = await relations(db)
-        run_files(psql, empty_database, CREATE, SEED)
+        run_files(psql, empty_database, *FILES)
         await db.execute("CREATE TABLE providerd_migrations (name text)")
         assert await relations(db) > before
         run_files(psql, empty_database, ROLLBACK, ROLLBACK)
