@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from providerd_server.store.database import Connection
 
-_TABLES = ("llm_provider_configs", "llm_provider_config_history", "llm_provider_store")
+_TABLES = (
+    "llm_provider_configs",
+    "llm_provider_config_history",
+    "llm_provider_store",
+    "llm_provider_key_bindings",
+)
 
 _TRIGGERS = (
     "trg_lock_provider_store",
     "trg_note_provider_editor",
     "trg_refuse_provider_truncate",
     "trg_validate_provider_config",
+    "trg_vet_provider_key",
     "trg_log_provider_config_change",
     "trg_prevent_active_provider_deletion",
     "trg_ensure_single_active_provider",
@@ -47,4 +53,7 @@ async def check_schema(connection: Connection) -> None:
     enabled = {row["tgname"] for row in await connection.fetch(_ENABLED)}
     absent = [name for name in _TRIGGERS if name not in enabled]
     if absent:
-        raise SchemaError(f"missing trigger {', '.join(absent)}; run migrations/001 again, which restores them")
+        raise SchemaError(
+            f"missing trigger {', '.join(absent)};"
+            " run `providerd migrate up`, then migrations/001 and 004 again, which restore them"
+        )

@@ -22,6 +22,8 @@ _BY_STATE = {
     PROVIDER_NOT_FOUND: (Kind.NOT_FOUND, "PROVIDER_NOT_FOUND"),
     PROVIDER_DISABLED: (Kind.FAILED_PRECONDITION, "PROVIDER_DISABLED"),
     "PD004": (Kind.FAILED_PRECONDITION, "PROVIDER_ACTIVE"),
+    "PD007": (Kind.FAILED_PRECONDITION, "KEY_BOUND_TO_DESTINATION"),
+    "PD008": (Kind.FAILED_PRECONDITION, "KEY_OF_ANOTHER_PROVIDER"),
 }
 
 
@@ -43,13 +45,15 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
     state = getattr(error, "sqlstate", None) or ""
     if state in _BY_STATE:
         kind, reason = _BY_STATE[state]
-        return Refusal(kind, reason, str(error))
+        # The hint is for people at psql. The detail is the provider's name, where there is one.
+        name = getattr(error, "detail", None)
+        return Refusal(kind, reason, error.args[0], metadata={"provider_name": name} if name else None)
     if state == INVALID_CONFIG:
         # The schema says all it found at once, as JSON.
         found = json.loads(getattr(error, "detail", None) or "[]")
         return invalid([Violation(f"provider.{each['column']}", each["message"]) for each in found])
     if state == NOT_A_CIPHERTEXT:
-        return invalid([Violation("new_api_key", str(error))])
+        return invalid([Violation("new_api_key", error.args[0])])
     if isinstance(error, asyncpg.CheckViolationError | asyncpg.NotNullViolationError | asyncpg.DataError):
         # The server's own text may quote the row, and with it more than the caller may see.
         rule = getattr(error, "constraint_name", None) or state
@@ -58,6 +62,12 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
         return busy("another change has held the store for too long; try again")
     if state == NOT_IN_PREREQUISITE_STATE:
         return _unavailable()
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return Refusal(
+            Kind.INTERNAL,
+            "DATABASE_ROLE_TOO_WEAK",
+            "the daemon's database role may not do this; run migrations/004 and then migrations/roles.sql again",
+        )
     if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
         return busy("the change lost a conflict several times; try again")
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError | asyncpg.InsufficientResourcesError):
