@@ -1,4 +1,7 @@
-"""Fixtures every test may use. Databases are real: one cluster per run, one clone of a template per test."""
+"""Fixtures every test may use. Databases are real: one cluster per run, one clone of a template per test.
+
+Tests use them as their owner. The daemons of tests do not: see ``tests.daemon.DAEMON_ROLE``.
+"""
 
 import asyncio
 import itertools
@@ -13,6 +16,7 @@ import pytest
 
 from providerd_server import migrate
 from providerd_server.embedded import EmbeddedPostgres
+from tests.daemon import DAEMON_ROLE
 
 TEMPLATE = "template_providerd"
 
@@ -33,8 +37,13 @@ class Psql(Protocol):
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL without tables. It does not sync to disk, for its data ends with the run."""
-    with _open_directory() as directory, EmbeddedPostgres(directory / "data", settings={"fsync": "off"}) as postgres:
-        yield postgres
+    with _open_directory() as directory:
+        # The embedded one knows its owner only. Nobody but root and the account it runs as can enter its directory.
+        logins = directory / "pg_hba.conf"
+        logins.write_text("local all all trust\n")
+        settings = {"fsync": "off", "hba_file": str(logins)}
+        with EmbeddedPostgres(directory / "data", settings=settings) as postgres:
+            yield postgres
 
 
 @pytest.fixture
@@ -71,6 +80,9 @@ def template(cluster: EmbeddedPostgres, psql: Psql) -> str:
     """The name of a database with the newest schema and no data, to clone."""
     _command(cluster, psql, f"CREATE DATABASE {TEMPLATE}")
     asyncio.run(migrate.up(cluster.dsn(TEMPLATE)))
+    roles = psql(cluster.dsn(TEMPLATE), "-f", str(migrate.migration_directory() / "roles.sql"))
+    assert roles.returncode == 0, roles.stderr
+    _command(cluster, psql, f"CREATE ROLE {DAEMON_ROLE} LOGIN IN ROLE providerd_daemon")
     return TEMPLATE
 
 

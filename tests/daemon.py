@@ -14,6 +14,10 @@ from typing import IO
 
 PROVIDERD = Path(sys.executable).with_name("providerd")
 
+# The account of the daemons of tests: it may do what migrations/roles.sql grants to providerd_daemon and nothing else.
+DAEMON_ROLE = "providerd_test_daemon"
+
+_OWNER = "postgresql://providerd@"
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 
@@ -69,12 +73,18 @@ class DaemonProcess:
         self._started.set()
 
 
+def as_role(dsn: str, role: str | None) -> str:
+    """The URL of a test's database with ``role`` in place of its owner; others, and without a role all, as they are."""
+    return f"postgresql://{role}@{dsn.removeprefix(_OWNER)}" if role and dsn.startswith(_OWNER) else dsn
+
+
 @contextmanager
-def running_daemon(dsn: str, **env: str) -> Iterator[DaemonProcess]:
+def running_daemon(dsn: str, *, role: str | None = DAEMON_ROLE, **env: str) -> Iterator[DaemonProcess]:
     """Runs a daemon on a free port of loopback over the database ``dsn``, for as long as the block.
 
     Args:
         dsn: The URL of a migrated database; empty for an embedded one, in ``PROVIDERD_DATA_DIR``.
+        role: The account it uses the database with; None for the one in ``dsn``, as for a daemon that migrates.
         env: Further environment, such as ``PROVIDERD_LISTEN="unix:///path"``; nothing else of the kind is inherited.
     """
     # Without a .env of the developer, which the daemon would read from its working directory.
@@ -84,9 +94,11 @@ def running_daemon(dsn: str, **env: str) -> Iterator[DaemonProcess]:
             cwd=directory,
             env={
                 **clean_environment(),
-                "SUPABASE_DB_URL": dsn,
+                "SUPABASE_DB_URL": as_role(dsn, role),
                 "PROVIDERD_LISTEN": "127.0.0.1:0",
                 "PROVIDERD_LOG_FORMAT": "json",
+                # With the published passphrase, which is refused otherwise.
+                "PROVIDERD_DEV": "true",
                 **env,
             },
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
 from providerd_server import app
 from providerd_server.settings import load
+from tests.daemon import DAEMON_ROLE, as_role
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(dsn: str, *, ready: bool = True, address: str | None = None, **flags: Any) -> AsyncIterator[Serving]:
-    """A daemon over the database at ``dsn``; with ``ready`` once it answers from the database."""
+async def serving(
+    dsn: str, *, ready: bool = True, address: str | None = None, role: str | None = DAEMON_ROLE, **flags: Any
+) -> AsyncIterator[Serving]:
+    """A daemon over the database at ``dsn``, which it uses as ``role``; with ``ready`` once it answers from it."""
     address = address or f"127.0.0.1:{free_port()}"
-    settings = load(listen=address, **flags)
+    settings = load(**{"listen": address, "dev": True, **flags})
     async with AsyncExitStack() as stack:
-        task = asyncio.create_task(app.serve(settings, Secret(dsn)))
+        task = asyncio.create_task(app.serve(settings, Secret(as_role(dsn, role))))
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         )
