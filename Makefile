@@ -1,8 +1,9 @@
-# `make up` runs the daemon, `make test` the whole suite; both install what they need into .venv.
+# `make up` runs the daemon, `make test` the whole suite; both install what they need into .venv, as the lock files pin it.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP_INSTALL := -m pip --quiet --disable-pip-version-check install
 
-.PHONY: help install up test model lint protos docs bench clean
+.PHONY: help install up test model lint protos docs bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +37,12 @@ docs: .venv/.dev ## regenerate the reference pages from the sources they describ
 bench: .venv/.dev ## measure delivery latency and the cost of a cached read, each beside a baseline
 	$(BIN)/python -m benchmarks
 
+lock: .venv/.tools ## pin the dependencies by version and hash; ./scripts/lock --upgrade moves them
+	./scripts/lock
+
+audit: .venv/.tools ## look the pinned dependencies up among the known vulnerabilities; needs a network
+	@.venv/tools/bin/python scripts/audit.py
+
 clean: ## remove what the other targets made in this directory
 	rm -rf .venv .venv-protos dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -45,10 +52,17 @@ clean: ## remove what the other targets made in this directory
 	  || { echo "providerd needs Python 3.11 or newer; try: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.run: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,embedded]'
+.venv/.run: .venv/bin/python pyproject.toml requirements.lock
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/.dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[server,embedded,dev]'
+.venv/.dev: .venv/bin/python pyproject.toml requirements-dev.lock
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@ .venv/.run
+
+.venv/.tools: .venv/bin/python requirements-tools.lock
+	$(BIN)/python -m venv .venv/tools
+	.venv/tools/bin/python $(PIP_INSTALL) --require-hashes -r requirements-tools.lock
+	@touch $@
