@@ -33,14 +33,13 @@ log = structlog.get_logger(__name__)
 _DRAIN_SECONDS = 2.0
 
 
-async def serve(settings: Settings, database_url: Secret) -> None:
+async def serve(settings: Settings, database_url: Secret, security: Security) -> None:
     """Runs the daemon until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
 
     Raises:
-        ConfigurationError: A setting cannot be used or is too weak, or an address cannot be taken.
+        ConfigurationError: An address cannot be taken, or the connections to the database cannot be secured.
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
-    security = Security.of(settings)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         database = Database(database_url, trust=Trust.of(settings), pool_size=settings.pool_size)

@@ -19,6 +19,7 @@ from providerd_server import migrate as migrations
 from providerd_server.databases import data_dir_option, database, embedded, told_in_one_line
 from providerd_server.described import describe, unknown_settings
 from providerd_server.errors import ConfigurationError
+from providerd_server.security import Security
 from providerd_server.settings import Settings, load
 
 log = structlog.get_logger(__name__)
@@ -55,11 +56,12 @@ def serve(print_config: bool, **flags: Any) -> None:
         logs.configure(settings.log_level, settings.log_format)
         for name in unknown_settings():
             log.warning("a setting of this name does not exist", name=name, hint="--print-config lists all")
+        security = Security.of(settings)
         if settings.database_url is not None:
-            _serve(settings, settings.database_url, migrate_first=bool(settings.migrate))
+            _serve(settings, settings.database_url, security, migrate_first=bool(settings.migrate))
             return
         with embedded(settings, share=False) as postgres:
-            _serve(settings, Secret(postgres.dsn()), migrate_first=settings.migrate is not False)
+            _serve(settings, Secret(postgres.dsn()), security, migrate_first=settings.migrate is not False)
 
 
 @click.group()
@@ -130,10 +132,10 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
     raise SystemExit(done.returncode)
 
 
-def _serve(settings: Settings, url: Secret, *, migrate_first: bool) -> None:
+def _serve(settings: Settings, url: Secret, security: Security, *, migrate_first: bool) -> None:
     if migrate_first:
         _run(migrations.up(url.reveal()))
-    _run(app.serve(settings, url))
+    _run(app.serve(settings, url, security))
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:

@@ -16,6 +16,7 @@ from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
 from providerd_server import app
+from providerd_server.security import Security
 from providerd_server.settings import load
 from tests.daemon import DAEMON_ROLE, as_role
 
@@ -57,7 +58,7 @@ async def serving(
     address = address or f"127.0.0.1:{free_port()}"
     settings = load(**{"listen": address, "dev": True, **flags})
     async with AsyncExitStack() as stack:
-        task = asyncio.create_task(app.serve(settings, Secret(as_role(dsn, role))))
+        task = asyncio.create_task(app.serve(settings, Secret(as_role(dsn, role), Security.of(settings))))
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         )
