@@ -58,7 +58,7 @@ async def serving(
     address = address or f"127.0.0.1:{free_port()}"
     settings = load(**{"listen": address, "dev": True, **flags})
     async with AsyncExitStack() as stack:
-        task = asyncio.create_task(app.serve(settings, Secret(as_role(dsn, role), Security.of(settings))))
+        task = asyncio.create_task(app.serve(settings, Secret(as_role(dsn, role)), Security.of(settings)))
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         )
