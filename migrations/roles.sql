@@ -23,13 +23,14 @@ $$;
 
 ------------------------------------------------------------------------------------------ nothing, for everybody
 
+-- anon, authenticated and service_role are those that Supabase serves the schema public to.
 DO $$
 DECLARE
     grantee TEXT;
 BEGIN
     FOR grantee IN
         SELECT 'PUBLIC' UNION ALL SELECT rolname FROM pg_roles
-        WHERE rolname IN ('anon', 'authenticated', 'providerd_daemon', 'providerd_reader')
+        WHERE rolname IN ('anon', 'authenticated', 'service_role', 'providerd_daemon', 'providerd_reader')
     LOOP
         EXECUTE 'REVOKE ALL ON llm_provider_configs, llm_provider_config_history, llm_provider_store, '
             'llm_provider_key_bindings, llm_provider_configs_id_seq, llm_provider_config_history_id_seq FROM ' || grantee;

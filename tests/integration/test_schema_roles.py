@@ -2,12 +2,15 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
+from providerd_server.embedded import EmbeddedPostgres
 from tests.conftest import Psql
 from tests.daemon import DAEMON_ROLE, as_role
+from tests.docs_runner import ADDRESS, ROOT, Shell, check
 from tests.integration.sql import ROLES, active_names, connected, insert_provider, refused, revision
 
 CONFIGS, HISTORY, STORE, BINDINGS = (
@@ -236,3 +239,12 @@ async def test_a_schema_that_anybody_may_create_in_is_warned_of(psql: Psql, data
     assert done.returncode == 0, done.stderr
     assert "WARNING:  public may create objects in the schema public" in done.stderr
     assert "HINT:  Run REVOKE CREATE ON SCHEMA public FROM public." in done.stderr
+
+
+async def test_the_how_to_page(tmp_path: Path, database: str, cluster: EmbeddedPostgres) -> None:
+    shell = Shell(tmp_path, ADDRESS, cluster, {"SUPABASE_DB_URL": database})
+    try:
+        assert check(ROOT / "docs/how-to/database-roles.md", shell) == 4
+    finally:
+        async with connected(database) as db:
+            await db.execute("DROP ROLE IF EXISTS fleet_daemon, fleet_reader")

@@ -15,22 +15,23 @@ from tests.integration.sql import FILES, ROLES, connected, refused
 from tests.integration.test_schema_roles import CONFIGS, SET_KEY, TABLES, granted
 
 OWNER, DAEMON, READER = "postgres", "the_daemon", "the_reader"
-WEB = ["anon", "authenticated"]
+WEB = ["anon", "authenticated", "service_role"]
 
 PROJECT = f"""
 CREATE ROLE {OWNER} LOGIN CREATEROLE;
 CREATE ROLE anon LOGIN;
 CREATE ROLE authenticated LOGIN;
+CREATE ROLE service_role LOGIN BYPASSRLS;
 CREATE SCHEMA extensions;
 CREATE EXTENSION pgcrypto SCHEMA extensions;
-GRANT USAGE ON SCHEMA extensions TO anon, authenticated;
+GRANT USAGE ON SCHEMA extensions TO anon, authenticated, service_role;
 GRANT ALL ON SCHEMA extensions TO {OWNER} WITH GRANT OPTION;
 ALTER SCHEMA public OWNER TO {OWNER};
 SET ROLE {OWNER};
-GRANT USAGE ON SCHEMA public TO anon, authenticated;
-ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated;
-ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated;
-ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon, authenticated;
+GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
 """
 LOGINS = f"""
 CREATE ROLE {DAEMON} LOGIN;
