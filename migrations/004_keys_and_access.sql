@@ -18,10 +18,14 @@ ALTER TABLE llm_provider_configs
 ALTER TABLE llm_provider_configs
     DROP CONSTRAINT IF EXISTS llm_provider_configs_api_key_id_is_a_name,
     DROP CONSTRAINT IF EXISTS llm_provider_configs_api_key_mac_is_of_a_key,
+    DROP CONSTRAINT IF EXISTS llm_provider_configs_api_key_is_framed_plainly,
     ADD CONSTRAINT llm_provider_configs_api_key_id_is_a_name CHECK (
         api_key_id ~ '^[A-Za-z0-9._-]{1,64}$'),
     ADD CONSTRAINT llm_provider_configs_api_key_mac_is_of_a_key CHECK (
-        api_key_mac IS NULL OR (api_key_mac ~ '^[0-9a-f]{64}$' AND api_key_encrypted IS NOT NULL));
+        api_key_mac IS NULL OR (api_key_mac ~ '^[0-9a-f]{64}$' AND api_key_encrypted IS NOT NULL)),
+    -- A first packet with a length of one octet, RFC 9580, 4.2: others hide the salt from provider_key_mark.
+    ADD CONSTRAINT llm_provider_configs_api_key_is_framed_plainly CHECK (
+        api_key_encrypted ~ '^(c3[0-9ab].|8c..)04') NOT VALID;
 
 -- Where each stored key may be used, for ever: the history may be pruned, and this must not.
 CREATE TABLE IF NOT EXISTS llm_provider_key_bindings (

@@ -258,6 +258,20 @@ def reframed(hex_message: str) -> str:
     return "8c" + hex_message.removeprefix("c3")
 
 
+async def test_a_message_that_hides_its_salt_is_refused(database: str) -> None:
+    async with connected(database) as db:
+        await keyed(db)
+        # RFC 9580, 4.2.1.4: one octet of the first packet, then the twelve others.
+        old = await ciphertext(db)
+        assert old.startswith("c30d04")
+        hidden = f"c3e0040c{old.removeprefix('c30d04')}"
+        assert await db.fetchval("SELECT pgp_sym_decrypt(decode($1, 'hex'), 'p')", hidden) == "sk-clear"
+        with refused("23514"):
+            await change(db, api_key_encrypted=hidden, base_url="https://evil.example")
+        with refused("23514"):
+            await insert_provider(db, "thief", api_key_encrypted=hidden)
+
+
 async def test_a_reframed_message_still_decrypts(database: str) -> None:
     async with connected(database) as db:
         message = reframed(await sealed(db))
