@@ -12,6 +12,10 @@ from tests.integration.sql import FILES, KEYS, connected
 
 SET_KEY = "UPDATE llm_provider_configs SET api_key_encrypted = {} WHERE provider_name = '{}'"
 ENCRYPTED = "pgp_sym_encrypt('sk-clear', 'p')"
+BOUND = (
+    "Provider groq has a key, which is bound to its scheme, host and port: give the key again along with the new "
+    "base_url"
+)
 OF_GROQ = "(SELECT api_key_encrypted FROM llm_provider_configs WHERE provider_name = 'groq')"
 
 
@@ -27,8 +31,7 @@ async def refusal_of(db: asyncpg.Connection, statement: str) -> Refusal:
         (
             "UPDATE llm_provider_configs SET base_url = 'https://evil.example' WHERE provider_name = 'groq'",
             "KEY_BOUND_TO_DESTINATION",
-            "Provider groq has a key, which is bound to its scheme, host and port: "
-            "give the key again along with the new base_url",
+            BOUND,
         ),
         (
             SET_KEY.format(OF_GROQ, "openrouter"),
@@ -75,5 +78,5 @@ async def test_a_schema_from_before_is_told_to_migrate(psql: Psql, empty_databas
         assert psql(empty_database, "-f", str(KEYS)).returncode == 0
         await check_schema(db)
         await db.execute("DROP TRIGGER trg_vet_provider_key ON llm_provider_configs")
-        with pytest.raises(SchemaError, match="missing trigger trg_vet_provider_key; .*001 and 004 again"):
+        with pytest.raises(SchemaError, match=r"missing trigger trg_vet_provider_key; .*001 and 004 again"):
             await check_schema(db)
