@@ -111,7 +111,7 @@ def check_tls(url: Secret, trust: Trust) -> None:
     except ValueError:
         # Its text may quote a part of the password.
         raise ConfigurationError(
-            "the database URL cannot be read: write special characters in its password as %XX"
+            "SUPABASE_DB_URL cannot be read; write special characters in its password as %XX"
         ) from None
     way.secured()
     if not way.local and not way.verified:
@@ -175,7 +175,7 @@ class _Way:
                 "the database URL names a service, whose hosts cannot be checked: write the host into the URL"
             )
         if self.mode not in _MODES:
-            raise ConfigurationError(f"sslmode must be one of {', '.join(_MODES)}")
+            raise ConfigurationError(f"the sslmode of SUPABASE_DB_URL or PGSSLMODE must be one of {', '.join(_MODES)}")
         if self.mode == "verify-ca" and self._root is None:
             raise ConfigurationError(
                 f"sslmode=verify-ca would take the certificate of anybody for that of {self.place}:"
