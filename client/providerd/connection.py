@@ -71,7 +71,6 @@ class Connection:
             yield provider_pb2_grpc.ProviderServiceStub(channel.grpc)
         finally:
             channel.calls -= 1
-            del channel  # the traceback of an error must not hold on to it
             await self._close_retired()
 
     async def call(self, method: str, request: Any) -> Any:

@@ -70,8 +70,14 @@ asyncio.run(main())
 """
 
 CLOSED_BEFORE = """
+kept = []
 with providerd.sync.Client(address) as client:
     assert client.active.provider_name == "groq"
+    try:
+        client.list()
+    except providerd.RpcError as error:
+        kept.append(error)  # with a traceback, which must not hold on to gRPC
+assert kept
 
 def check():
     refused(lambda: client.active, "the client is closed")
