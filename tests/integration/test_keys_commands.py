@@ -11,11 +11,14 @@ import asyncpg
 import pytest
 
 from providerd.secret import Secret
+from providerd_server.embedded import EmbeddedPostgres
 from providerd_server.settings import PUBLISHED_PASSPHRASE
 from providerd_server.store import Database, Transactions
 from providerd_server.store.rotation import Rotation
 from providerd_server.store.sealed import SealedKey
+from tests.conftest import Psql
 from tests.daemon import DAEMON_ROLE, PROVIDERD, as_role, clean_environment, running_daemon
+from tests.docs_runner import ROOT, Shell, check
 from tests.integration.keyed import (
     NEW,
     OLD,
@@ -29,19 +32,15 @@ from tests.integration.keyed import (
 )
 from tests.integration.sql import REQUEST, RESPONSE, insert_provider, revision
 
+RING = {"DB_ENCRYPTION_KEY": NEW, "DB_ENCRYPTION_KEY_PREVIOUS": OLD}
 NAMES = ["a", "b", "c", "d", "e"]
 
 
 def keys(dsn: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs `providerd keys` as the daemon's account, with the new passphrase and the old one."""
-    defaults = {
-        "SUPABASE_DB_URL": as_role(dsn, DAEMON_ROLE),
-        "DB_ENCRYPTION_KEY": NEW,
-        "DB_ENCRYPTION_KEY_PREVIOUS": OLD,
-    }
     done = subprocess.run(
         [PROVIDERD, "keys", *arguments],
-        env={**clean_environment(), **defaults, **env},
+        env={**clean_environment(), "SUPABASE_DB_URL": as_role(dsn, DAEMON_ROLE), **RING, **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -244,10 +243,23 @@ def test_a_database_that_is_away_is_7(tmp_path: Path) -> None:
 
 
 async def test_a_daemon_with_both_passphrases_reads_through_it_all(database: str, db: asyncpg.Connection) -> None:
-    keyring = {"DB_ENCRYPTION_KEY": NEW, "DB_ENCRYPTION_KEY_PREVIOUS": OLD}
-    with running_daemon(database, **keyring) as daemon:
+    with running_daemon(database, **RING) as daemon:
         assert keys(database, "rotate").returncode == 0
         found = await learned(db, NEW)
         assert all(found.of(row) for row in await rows_of(db) if row["provider_name"] in NAMES)
         daemon.stop()
         assert "cannot be decrypted" not in daemon.log.read_text()
+
+
+def test_the_how_to_says_what_happens(database: str, tmp_path: Path, cluster: EmbeddedPostgres, psql: Psql) -> None:
+    for name in ("google_ai", "groq"):
+        stored = psql(
+            database,
+            "-c",
+            f"UPDATE llm_provider_configs SET api_key_encrypted = pgp_sym_encrypt('sk-{name}', '{OLD}')"
+            f" WHERE provider_name = '{name}'",
+        )
+        assert stored.returncode == 0, stored.stderr
+    with running_daemon(database, **RING) as daemon:
+        shell = Shell(tmp_path, daemon.address, cluster, {**RING, "SUPABASE_DB_URL": as_role(database, DAEMON_ROLE)})
+        assert check(ROOT / "docs/how-to/rotate-keys.md", shell) == 4
