@@ -21,6 +21,7 @@ from providerd_server.described import describe, unknown_settings
 from providerd_server.errors import ConfigurationError
 from providerd_server.security import Security
 from providerd_server.settings import Settings, load
+from providerd_server.store.tls import Trust
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,12 @@ _log_level = click.option(
 @data_dir_option
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the database first; default: only the embedded.")
 @click.option("--dev", is_flag=True, default=None, help="For development: warn of weak passphrases, and allow http://.")
-@click.option("--insecure", is_flag=True, default=None, help="Listen beyond this machine without TLS or tokens.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=None,
+    help="Listen beyond this machine without TLS or tokens, and reach a database there without verifying it.",
+)
 @_log_level
 @click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
 @click.option("--print-config", is_flag=True, help="Print the effective settings with their sources, and exit.")
@@ -76,8 +82,8 @@ def migrate() -> None:
 @data_dir_option
 def up(**flags: Any) -> None:
     """Apply what is missing."""
-    with told_in_one_line(), database(load(**flags)) as url:
-        applied = _run(migrations.up(url.reveal()))
+    with told_in_one_line(), database(settings := load(**flags)) as url:
+        applied = _run(migrations.up(url.reveal(), Trust.of(settings)))
     for migration in applied:
         click.echo(f"applied {migration.name}")
     if not applied:
@@ -89,8 +95,8 @@ def up(**flags: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool, **flags: Any) -> None:
     """Show what is applied; exit code 1 when something is missing."""
-    with told_in_one_line(), database(load(**flags)) as url:
-        listed = _run(migrations.status(url.reveal()))
+    with told_in_one_line(), database(settings := load(**flags)) as url:
+        listed = _run(migrations.status(url.reveal(), Trust.of(settings)))
     if as_json:
         print_json([_as_json(migration) for migration in listed])
     else:
@@ -104,10 +110,10 @@ def status(as_json: bool, **flags: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rollback(yes: bool, **flags: Any) -> None:
     """Drop all tables of providerd with everything in them. There is no way back."""
-    with told_in_one_line(), database(load(**flags)) as url:
+    with told_in_one_line(), database(settings := load(**flags)) as url:
         if not yes:
             click.confirm("This deletes all providers, their keys and their history. Go on?", abort=True)
-        _run(migrations.rollback(url.reveal()))
+        _run(migrations.rollback(url.reveal(), Trust.of(settings)))
     click.echo("rolled back: the schema is gone")
 
 
@@ -134,7 +140,7 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
 
 def _serve(settings: Settings, url: Secret, security: Security, *, migrate_first: bool) -> None:
     if migrate_first:
-        _run(migrations.up(url.reveal()))
+        _run(migrations.up(url.reveal(), Trust.of(settings)))
     _run(app.serve(settings, url, security))
 
 

@@ -97,7 +97,8 @@ class Settings(BaseSettings):
         description="For development: the published passphrase, short ones and http:// to loopback are only warned of.",
     )
     insecure: bool = Field(
-        default=False, description="Listen beyond this machine even without TLS or without authentication."
+        default=False,
+        description="Listen beyond this machine without TLS or authentication, and reach a database there unverified.",
     )
     tls_cert_file: Path | None = Field(default=None, description="The daemon's certificate chain (PEM); turns TLS on.")
     tls_key_file: Path | None = Field(default=None, description="The private key of that certificate (PEM).")
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
-        description="Private hosts that a base_url may name: names, *.suffixes, addresses and networks (CIDR).",
+        description="Hosts beyond public names for a base_url: names, *.suffixes, addresses and networks (CIDR).",
     )
 
     poll_interval: Seconds = Field(default=2.0, description="Seconds between polls behind LISTEN.")
