@@ -38,9 +38,18 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_header)
 
 
 def _drop_internals(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for name in ("began", "level_of_end"):
         event.pop(name, None)
     return event
+
+
+def _tells_no_header(record: logging.LogRecord) -> bool:
+    """Whether a record is free of metadata: gRPC logs, in full, each value that is not UTF-8, be it a token or not.
+
+    Source: https://github.com/grpc/grpc/blob/master/src/python/grpcio/grpc/_cython/_cygrpc/grpc_string.pyx.pxi
+    """
+    return not str(record.msg).startswith("Invalid encoding")

@@ -88,6 +88,11 @@ def is_local(peer: str) -> bool:
     return peer.startswith(("unix:", "ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
 
 
+def malformed(what: str = "message that this RPC takes") -> Refusal:
+    """The refusal of bytes that are no such message."""
+    return Refusal(Kind.INVALID_ARGUMENT, "MALFORMED_REQUEST", f"the request is not a {what}")
+
+
 async def abort(context: Context, error: Exception) -> NoReturn:
     """Ends a call with the status of a ``Refusal``; of any other error the peer only learns that there was one."""
     if isinstance(error, grpc.aio.AbortError):
@@ -139,7 +144,8 @@ def _bind_subject(request: Any) -> None:
 def _take_principal(request: Any) -> None:
     """Puts the principal in the place of whoever a caller says to be."""
     principal = current().principal
-    if principal is not None and "actor" in request.DESCRIPTOR.fields_by_name:
+    # Where no reason can be given, nothing is changed: ListHistory looks for an actor.
+    if principal is not None and all(name in request.DESCRIPTOR.fields_by_name for name in ("actor", "reason")):
         request.actor = principal.name
 
 
@@ -152,11 +158,7 @@ def _decode(request_type: type[Request], data: bytes) -> Request:
     try:
         return request_type.FromString(data)
     except DecodeError:
-        raise Refusal(
-            Kind.INVALID_ARGUMENT,
-            "MALFORMED_REQUEST",
-            f"the request is not a {request_type.DESCRIPTOR.full_name}",
-        ) from None
+        raise malformed(request_type.DESCRIPTOR.full_name) from None
 
 
 def _internal(error: Exception) -> Refusal:

@@ -6,11 +6,12 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from providerd_server.access.caller import Caller, calling, missing
 from providerd_server.access.credentials import host_of, is_encrypted, presented_by, unknown
@@ -19,7 +20,7 @@ from providerd_server.access.principals import Presented, Registry
 from providerd_server.access.scopes import scope_of
 from providerd_server.errors import Kind, Refusal
 from providerd_server.reloading import INTERVAL
-from providerd_server.rpc import Context, Handler, abort, is_local
+from providerd_server.rpc import Context, Handler, abort, is_local, malformed
 
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
@@ -77,8 +78,6 @@ class Guard(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None:
             return None
-        if method.startswith(_HEALTH) and not handler.response_streaming:
-            return handler
         if handler.response_streaming:
             return self._guard_stream(method, handler)
         return self._guard_unary(method, handler)
@@ -96,12 +95,13 @@ class Guard(grpc.aio.ServerInterceptor):
         async def behave(request: Any, context: Context) -> Any:
             try:
                 caller, _ = self._admit(method, context)
-                with self._counted_call(), calling(caller):
-                    return await handler.unary_unary(request, context)
+                # Whether it serves, a daemon says even when it is busy.
+                with nullcontext() if method.startswith(_HEALTH) else self._counted_call(), calling(caller):
+                    return await handler.unary_unary(_decoded(handler, request), context)
             except Exception as error:
                 await abort(context, error)
 
-        return grpc.unary_unary_rpc_method_handler(behave, handler.request_deserializer, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(behave, None, handler.response_serializer)
 
     def _guard_stream(self, method: str, handler: Any) -> Handler:
         inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -111,7 +111,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 caller, presented = self._admit(method, context)
                 owner = caller.principal.name if caller.principal else None
                 async with self._open_stream(caller, presented, _HEALTH if method.startswith(_HEALTH) else owner):
-                    answers = inner(request, context)
+                    answers = inner(_decoded(handler, request), context)
                     if inspect.isasyncgen(answers):
                         async for answer in answers:
                             await context.write(answer)
@@ -123,7 +123,7 @@ class Guard(grpc.aio.ServerInterceptor):
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return make(behave, handler.request_deserializer, handler.response_serializer)
+        return make(behave, None, handler.response_serializer)
 
     def _admit(self, method: str, context: Context) -> tuple[Caller, Presented]:
         """Who calls, once it is known that they may; raises ``Refusal``."""
@@ -195,6 +195,22 @@ class Guard(grpc.aio.ServerInterceptor):
             raise _too_many("TOO_MANY_WATCHES", "watches", self._limits.watches)
         if owner is not None and self._of_owner[owner] >= self._limits.watches_per_principal:
             raise _too_many("TOO_MANY_WATCHES", f"watches of {owner}", self._limits.watches_per_principal)
+
+
+def _decoded(handler: Any, request: Any) -> Any:
+    """What a handler takes, of the bytes that came. Were gRPC to decode them, it would quote its error to the peer."""
+    if handler.request_deserializer is None:
+        return request
+    if handler.request_streaming:
+        return (_message(handler, data) async for data in request)
+    return _message(handler, request)
+
+
+def _message(handler: Any, data: bytes) -> Any:
+    try:
+        return handler.request_deserializer(data)
+    except DecodeError:
+        raise malformed() from None
 
 
 def _too_many(reason: str, what: str, limit: int) -> Refusal:
