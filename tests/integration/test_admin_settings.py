@@ -100,7 +100,7 @@ async def test_all_four_columns_change_in_one_revision_and_the_others_stay(impor
         )  # fmt: skip
         changed = {name for name, value in after.items() if value != before[name]}
         assert changed - {"updated_at", "updated_by", "config_version"} == {
-            "api_key_encrypted", "base_url", "endpoint_path_template", "default_model",
+            "api_key_encrypted", "api_key_id", "api_key_mac", "base_url", "endpoint_path_template", "default_model",
         }  # fmt: skip
         assert await revision(db) == known + 1 == answer["revision"]["number"]
         assert answer["changes"] == ["api_key", "base_url", "endpoint_path_template", "default_model"]
@@ -219,7 +219,7 @@ async def test_each_field_goes_by_three_names(importer: Importer, column: str, n
     async with connected(importer.dsn) as db:
         for name in names:
             await db.execute(f"""
-                UPDATE llm_provider_configs SET supported_models = NULL, {column} = '/other'
+                UPDATE llm_provider_configs SET supported_models = NULL, api_key_encrypted = NULL, {column} = '/other'
                 WHERE provider_name = 'groq'
             """)
             importer.write({"groq": {"api_key": KEY, name: value}})

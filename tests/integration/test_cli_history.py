@@ -9,6 +9,7 @@ import pytest
 from providerd_server.embedded import EmbeddedPostgres
 from tests.cli import Cli, Terminal, cli_with_daemon
 from tests.conftest import Psql
+from tests.daemon import DAEMON_ROLE
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_programs_get_every_field_of_an_entry(cli: Cli) -> None:
     entry, created = cli.json("history", "machine")
     assert entry.pop("entry_id") > created["entry_id"]
     assert entry.pop("change_time").endswith("Z")
-    assert entry.pop("database_user") == cli.sql("SELECT session_user")
+    assert entry.pop("database_user") == DAEMON_ROLE
     assert entry.pop("changes") == [
         {"field": "default_model", "old": "small", "new": "large"},
         {"field": "description", "new": "new"},

@@ -63,7 +63,7 @@ async def test_a_role_that_is_too_weak_is_told_what_to_run(psql: Psql, database:
     async with connected(as_role(database, DAEMON_ROLE)) as db:
         switch = "SELECT switch_active_provider('groq')"
         refusal = await refusal_of(db, switch)
-        assert (refusal.kind, refusal.reason) == (Kind.INTERNAL, "DATABASE_ROLE_TOO_WEAK")
+        assert (refusal.kind, refusal.reason) == (Kind.INTERNAL, "DATABASE_ERROR")
         assert refusal.message.endswith("run migrations/004 and then migrations/roles.sql again")
         assert psql(database, "-f", str(KEYS)).returncode == 0
         await db.execute(switch)

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.store import Database, Retention, Transactions
+from tests.daemon import DAEMON_ROLE
 from tests.integration.serving import Serving, error_info, serving, violations
 from tests.integration.test_service_writes import MISTRAL, refused, revision
 
@@ -48,7 +49,7 @@ async def test_the_history_says_who_did_what_when_why_and_which_fields(database:
         assert actions == ["DEACTIVATED", "ACTIVATED", "UPDATED", "CREATED"]
         edited = history.entries[2]
         assert (edited.actor, edited.reason, edited.revision.number) == ("bob", "cheaper", numbers["edited"])
-        assert edited.database_user == "providerd"
+        assert edited.database_user == DAEMON_ROLE
         assert edited.change_time.ToDatetime(datetime.UTC) <= datetime.datetime.now(datetime.UTC)
         assert by_field(edited.changes) == {
             "default_model": ("mistral-large", "mistral-small"),

@@ -65,8 +65,9 @@ def _from_server(error: asyncpg.exceptions.PostgresError) -> Refusal:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return Refusal(
             Kind.INTERNAL,
-            "DATABASE_ROLE_TOO_WEAK",
+            "DATABASE_ERROR",
             "the daemon's database role may not do this; run migrations/004 and then migrations/roles.sql again",
+            metadata={"sqlstate": state},
         )
     if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
         return busy("the change lost a conflict several times; try again")
