@@ -31,7 +31,7 @@ def text_of(lock: str) -> str:
 def locked(lock: str) -> dict[str, Requirement]:
     lines = re.sub(r" \\\n +--hash=sha256:[0-9a-f]{64}", "", text_of(lock)).splitlines()
     requirements = [Requirement(line) for line in lines if not line.startswith("#")]
-    by_name = {canonicalize_name(each.name): each for each in requirements}
+    by_name: dict[str, Requirement] = {canonicalize_name(each.name): each for each in requirements}
     assert len(by_name) == len(requirements)
     return by_name
 
