@@ -114,7 +114,7 @@ UNKNOWN = "it is encrypted with {}, which is not in the key ring"
         pytest.param(FLIPPED.format(more=UNTAGGED), UNDECRYPTABLE, id="flipped bit, unbound"),
         pytest.param(TRUNCATED.format(more=""), DOES_NOT_FIT, id="truncated"),
         pytest.param(TRUNCATED.format(more=UNTAGGED), UNDECRYPTABLE, id="truncated, unbound"),
-        pytest.param(SET.format(f"{UNTAGGED} api_key_encrypted = 'not hex'"), UNDECRYPTABLE, id="no message"),
+        pytest.param(SET.format(f"{UNTAGGED} api_key_encrypted = 'c30d04 not hex'"), UNDECRYPTABLE, id="no message"),
         pytest.param(SET.format("base_url = 'https://evil.example'"), DOES_NOT_FIT, id="another host"),
         pytest.param(SET.format("base_url = 'http://api.groq.com'"), DOES_NOT_FIT, id="another scheme"),
         pytest.param(SET.format("base_url = 'https://api.groq.com:444'"), DOES_NOT_FIT, id="another port"),
