@@ -12,7 +12,7 @@ _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER")
 _HUNG_UP = re.compile(r"(?:failed to connect|connections) to all .*(?:Socket closed|Connection reset by peer)")
 
 _HINTS = {
-    "plain": "it may speak TLS: give tls=True or ca_file",
+    "plain": "it may speak TLS: turn on tls or give ca_file",
     "TLS": "it may want a certificate of this client: give cert_file and key_file",
     "mutual TLS": "it may not trust the certificate in cert_file",
 }

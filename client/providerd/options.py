@@ -161,6 +161,6 @@ class ClientOptions:
         if getattr(self, given) is None or self.tls or self.insecure or stays_on_this_machine(self.targets):
             return
         raise ValueError(
-            f"{given} would cross the network in clear: give tls=True or ca_file, "
-            "or insecure=True where something else encrypts"
+            f"{given} would cross the network in clear: turn on tls or give ca_file, "
+            "or say insecure where something else encrypts"
         )

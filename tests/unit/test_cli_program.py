@@ -11,6 +11,8 @@ from providerd import __version__
 from providerd.cli.failures import EXIT_CODES, ExitCode, report
 from providerd.cli.program import COMMANDS, program
 
+SECURITY = {"--tls", "--ca-file", "--cert-file", "--key-file", "--tls-server-name", "--token-file", "--insecure"}
+
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_the_help_of_each_command_has_an_example(command: click.Command) -> None:
@@ -22,7 +24,7 @@ def test_the_help_of_each_command_has_an_example(command: click.Command) -> None
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_each_command_that_reads_or_writes_takes_the_common_options(command: click.Command) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
-    assert {"--server", "--timeout"} <= options or command.name == "completion"
+    assert {"--server", "--timeout", *SECURITY} <= options or command.name == "completion"
     assert "--json" in options or command.name in ("completion", "export")
 
 
@@ -37,11 +39,19 @@ def test_each_command_that_changes_something_can_be_tried_and_explained(command:
 
 def test_the_help_lists_all_commands_and_exit_codes() -> None:
     shown = CliRunner().invoke(program, ["--help"]).output
-    for command in (*(command.name for command in COMMANDS), "serve", "migrate", "psql"):
+    for command in (*(command.name for command in COMMANDS), "serve", "migrate", "psql", "keys", "token"):
         assert f"\n  {command} " in shown
     for code in ExitCode:
         assert f"\n  {code:d}  " in EXIT_CODES
     assert "6  conflict" in shown
+
+
+def test_only_the_help_of_the_program_has_the_options_of_tls_and_tokens() -> None:
+    help_of_all, help_of_one = (CliRunner().invoke(program, arguments).output for arguments in (["-h"], ["get", "-h"]))
+    for option in SECURITY:
+        assert f"\n  {option} " in help_of_all
+        assert option not in help_of_one
+        assert "--token " not in help_of_all + help_of_one
 
 
 def test_without_a_command_the_help_is_shown() -> None:

@@ -204,8 +204,8 @@ def test_a_handshake_that_fails_is_told_with_what_to_do(details: str, reason: st
 @pytest.mark.parametrize(
     ("details", "transport", "hint"),
     [
-        (f"{AWAY}Socket closed", "plain", "; it may speak TLS: give tls=True or ca_file"),
-        (f"{AWAY}Connection reset by peer", "plain", "; it may speak TLS: give tls=True or ca_file"),
+        (f"{AWAY}Socket closed", "plain", "; it may speak TLS: turn on tls or give ca_file"),
+        (f"{AWAY}Connection reset by peer", "plain", "; it may speak TLS: turn on tls or give ca_file"),
         (f"{AWAY}Socket closed", "TLS", "; it may want a certificate of this client: give cert_file and key_file"),
         (f"{AWAY}Socket closed", "mutual TLS", "; it may not trust the certificate in cert_file"),
         (f"{AWAY}Socket closed", "unix socket", ""),

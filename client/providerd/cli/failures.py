@@ -100,6 +100,8 @@ def _report_providerd(error: ProviderdError) -> int:
     message = error.message
     if error.code is StatusCode.UNAVAILABLE and not error.reason:
         message += "; is it running there? --server or PROVIDERD_SERVER names another address"
+    if error.code is StatusCode.UNAUTHENTICATED:
+        message += "; --token-file or PROVIDERD_TOKEN_FILE names the file of your token"
     name = error.code.name if error.code else ""
     _say(f"{message} [{error.reason or name}]" if error.reason or name else message, ExitCode.UNEXPECTED)
     for violation in error.violations:

@@ -17,6 +17,7 @@ from providerd.cli.options import (
 )
 from providerd.cli.session import Session, pass_session
 from providerd.cli.writing import print_outcome
+from providerd.secret import Secret
 
 
 @click.command(
@@ -69,15 +70,14 @@ def set_key(
     print_outcome(result, done if result.changed else "unchanged:", as_json=as_json)
 
 
-def _read_key(name: str) -> str:
+def _read_key(name: str) -> Secret:
     if sys.stdin.isatty():
-        key: str = click.prompt(f"Key of {name}", hide_input=True, confirmation_prompt=True, err=True)
-        return key
+        return Secret(click.prompt(f"Key of {name}", hide_input=True, confirmation_prompt=True, err=True))
     try:
         line = sys.stdin.readline()
     except UnicodeDecodeError:
         raise Failure("the key on standard input is not text", ExitCode.INVALID) from None
-    key = line.rstrip("\r\n")
+    key = Secret(line.rstrip("\r\n"))
     if not key:
         raise Failure("no key on standard input: give it as one line", ExitCode.INVALID)
     return key

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from providerd.cli import security
 from providerd.cli.failures import ExitCode, Failure
 from providerd.cli.session import Session
 
@@ -23,7 +24,32 @@ _COMPLETION_TIMEOUT = 0.5
 
 
 def connection_options(command: F) -> F:
-    """Adds --server and --timeout, which are good before and behind the name of a command."""
+    """Adds --server, --timeout and those of TLS and tokens, which are good before and behind the name of a command.
+
+    The help of the program shows all of them, and that of each command the first two: it is about the command.
+    """
+    return _connection_options(command, hidden=True)
+
+
+def program_options(command: F) -> F:
+    """Adds the same to the program itself."""
+    return _connection_options(command, hidden=False)
+
+
+def _connection_options(command: F, *, hidden: bool) -> F:
+    # From the last one to the first: each goes before those that are there.
+    command = click.option("--token", hidden=True, expose_value=False, is_eager=True, callback=_refuse_token)(command)
+    for setting in reversed(security.SETTINGS):
+        command = click.option(
+            setting.option,
+            setting.name,
+            is_flag=setting.is_flag,
+            metavar=None if setting.is_flag else setting.option.rpartition("-")[2].upper(),
+            hidden=hidden,
+            expose_value=False,
+            callback=_remember_security,
+            help=f"{setting.help} [default: ${setting.variable}]",
+        )(command)
     command = click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -116,6 +142,20 @@ def example(*lines: str) -> str:
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value is not None and parameter.name is not None:
         setattr(context.ensure_object(Session), parameter.name, value)
+
+
+def _remember_security(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value and parameter.name is not None:
+        context.ensure_object(Session).security[parameter.name] = value
+
+
+def _refuse_token(context: click.Context, parameter: click.Parameter, value: Any) -> None:  # noqa: ARG001 - click's
+    if value is not None:
+        # Said without repeating it.
+        raise click.UsageError(
+            "a token is no argument: other users of this machine may have seen it there by now; "
+            "give --token-file, or set PROVIDERD_TOKEN"
+        )
 
 
 def _user() -> str:

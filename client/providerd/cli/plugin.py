@@ -18,6 +18,8 @@ _SHORT_HELP = {
     "serve": "Run the daemon.",
     "migrate": "Bring the database's schema up to date.",
     "psql": "Open psql on the embedded database.",
+    "keys": "See how the stored keys are encrypted, and encrypt them anew.",
+    "token": "Make, list and take back the tokens that the daemon knows.",
     "import.admin-settings": "Bring the key in config/admin_settings.json into the database.",
 }
 

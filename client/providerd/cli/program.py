@@ -13,7 +13,7 @@ from providerd.cli.failures import EXIT_CODES, ExitCode, report
 from providerd.cli.history import diff, history
 from providerd.cli.importing import import_
 from providerd.cli.key import set_key
-from providerd.cli.options import connection_options
+from providerd.cli.options import program_options
 from providerd.cli.plugin import Plugin, plugins
 from providerd.cli.reading import get, list_, show
 from providerd.cli.session import Session, pass_session
@@ -52,7 +52,7 @@ class Program(click.Group):
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@connection_options
+@program_options
 @click.option("--debug", is_flag=True, help="Show the traceback of what fails.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context

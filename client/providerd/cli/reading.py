@@ -24,7 +24,7 @@ _DOCUMENTS = ("model_capabilities", "request_builder_config", "response_extracto
 
 
 @click.command(epilog=example("providerd get", "providerd get --json | jq -r .provider.default_model"))
-@click.option("--credential", is_flag=True, help="Show the API key, too. Only works on the daemon's own machine.")
+@click.option("--credential", is_flag=True, help="Show the API key, too: on the daemon's own machine, or over TLS.")
 @json_option
 @connection_options
 @pass_session

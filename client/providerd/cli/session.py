@@ -6,10 +6,11 @@ import asyncio
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from providerd.cli import security
 from providerd.cli.failures import ExitCode
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Session:
     server: str = field(default_factory=lambda: os.environ.get("PROVIDERD_SERVER") or "localhost:50051")
     timeout: float = 5.0
     debug: bool = False
+    # What the options of TLS and tokens say, by name; what they leave open, the environment may say.
+    security: dict[str, Any] = field(default_factory=dict)
 
     def call(self, ask: Callable[[Client], Awaitable[T]], *, watch: bool = False) -> T:
         """Runs one conversation with the daemon and returns what it brought.
@@ -40,7 +43,7 @@ class Session:
 
         Raises:
             ProviderdError: What the conversation failed with.
-            click.UsageError: The address or the timeout makes no sense.
+            click.UsageError: The address, the timeout, or something about TLS or tokens makes no sense.
             click.exceptions.Exit: Ctrl-C was pressed.
         """
         from providerd.client import Client
@@ -49,7 +52,12 @@ class Session:
         targets = [target.strip() for target in self.server.split(",")]
         try:
             client = Client(
-                *targets, watch=watch, timeout=self.timeout, heartbeat_interval=_HEARTBEAT, name="providerd-cli"
+                *targets,
+                watch=watch,
+                timeout=self.timeout,
+                heartbeat_interval=_HEARTBEAT,
+                name="providerd-cli",
+                **security.keywords(self.security),
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from None
@@ -71,5 +79,6 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 
 def _quieten() -> None:
     """Keeps libraries off the terminal: what matters comes back as an error, and is told once."""
+    # grpcio has read it already since 1.65, when it was imported; then only who sets it outside has quiet handshakes.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("providerd").addHandler(logging.NullHandler())

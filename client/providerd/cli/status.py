@@ -11,6 +11,7 @@ from providerd.cache import State
 from providerd.cli import output
 from providerd.cli.failures import ExitCode, report
 from providerd.cli.options import connection_options, example, json_option
+from providerd.cli.security import identity
 from providerd.cli.session import Session, pass_session
 from providerd.errors import ProviderdError
 
@@ -23,6 +24,9 @@ class Status:
     """What can be said about a daemon. Fields that only an answer brings are None without one."""
 
     server: str
+    # How it is talked to, as "mutual TLS", and as whom.
+    transport: str
+    identity: str
     # Something answered, if only with a refusal.
     reachable: bool = False
     # Reads and watches are answered.
@@ -60,13 +64,13 @@ def status(session: Session, context: click.Context, *, as_json: bool) -> None:
 
 
 async def _ask(client: Client, session: Session) -> Status:
-    found = Status(session.server)
+    found = Status(session.server, client.options.transport, identity(client.options))
     try:
         providers = await client.list()
         await client.start()
         await client.wait_ready(session.timeout)
     except ProviderdError as error:
-        # Only a daemon gives reasons; what gRPC itself says of a connection has none.
+        # Only who is there gives reasons, if only by its certificate; gRPC has none for those it cannot reach.
         found.error, found.reachable = error, bool(error.reason)
         return found
     found.reachable = found.serving = True
@@ -79,7 +83,13 @@ async def _ask(client: Client, session: Session) -> Status:
 
 
 def _pairs(found: Status) -> list[tuple[str, str]]:
-    pairs = [("server", found.server), ("reachable", _yes(found.reachable)), ("serving", _yes(found.serving))]
+    pairs = [
+        ("server", found.server),
+        ("transport", found.transport),
+        ("identity", found.identity),
+        ("reachable", _yes(found.reachable)),
+        ("serving", _yes(found.serving)),
+    ]
     if found.serving:
         number = str(found.revision["number"]) if found.revision else "none"
         pairs += [

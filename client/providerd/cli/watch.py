@@ -13,6 +13,7 @@ from providerd.changes import Change
 from providerd.cli import output
 from providerd.cli.options import connection_options, example, json_option
 from providerd.cli.session import Session, pass_session
+from providerd.errors import NotReadyError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from providerd.client import Client
@@ -42,7 +43,13 @@ async def _follow(client: Client, timeout: float, *, as_json: bool) -> None:
     client.on_change(note)
     client.on_state(note)
     await client.start()
-    await client.wait_ready(timeout)
+    try:
+        await client.wait_ready(timeout)
+    except NotReadyError:
+        # A client whose token comes from a file would go on trying; a person wants to know.
+        if isinstance(client.error, UnauthenticatedError):
+            raise client.error from None
+        raise
     while True:
         event, error = await events.get()
         if isinstance(event, Change):
