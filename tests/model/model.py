@@ -94,6 +94,10 @@ class Provider:
             pb.Provider(),
         )
 
+    def may_become(self, content: Mapping[str, Any], key: Key | None) -> bool:
+        """Whether its key stays where it is. Here each URL is another scheme, host or port."""
+        return self.key is None or self.key != key or self.content["base_url"] == content["base_url"]
+
     def looks_like(self, other: Provider) -> bool:
         """Whether nothing is different that people can see."""
         return self.is_active == other.is_active and self.has_content_of(other)
@@ -153,6 +157,7 @@ class Table:
     ) -> None:
         row = Provider(name, dict(content), is_active, key)
         _check(row)
+        _check_active(row)
         if name not in self.providers:
             self._put(row)
         elif not or_nothing:
@@ -169,6 +174,9 @@ class Table:
         if not new.has_content_of(old):
             new = replace(new, version=old.version + 1)
         _check(new)
+        if not old.may_become(new.content, new.key):
+            raise Broken("PD007")
+        _check_active(new)
         self._put(new)
 
     def delete(self, name: str) -> None:
@@ -201,5 +209,8 @@ def violations(content: Mapping[str, Any]) -> Iterator[str]:
 def _check(row: Provider) -> None:
     if any(violations(row.content)):
         raise Broken("PD003")
+
+
+def _check_active(row: Provider) -> None:
     if row.is_active and not row.enabled:
         raise Broken("23514")

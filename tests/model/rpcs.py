@@ -65,8 +65,10 @@ def _upsert(table: Table, request: Request, _: Mapping[int, State]) -> None:
     key = before.key if before else None
     if request.get("clear_api_key"):
         key = None
-    elif "new_api_key" in request and (key is None or key.text != request["new_api_key"]):
-        key = Key(request["new_api_key"])
+    elif "new_api_key" in request:
+        # The same key again is no change, unless it is to go elsewhere.
+        same = key is not None and key.text == request["new_api_key"] and before.may_become(content, key)
+        key = key if same else Key(request["new_api_key"])
     _save(table, name, content, key)
 
 
@@ -131,6 +133,8 @@ def _save(table: Table, name: str, content: Mapping[str, Any], key: Key | None) 
     before = table.providers.get(name)
     if before is not None and before.is_active and not content["is_enabled"]:
         raise _active()
+    if before is not None and not before.may_become(content, key):
+        raise Refused("FAILED_PRECONDITION", "KEY_BOUND_TO_DESTINATION")
     if before is None:
         table.insert(name, content, key=key)
     else:
