@@ -13,7 +13,7 @@ from providerd.secret import Secret
 from providerd_server.settings import Settings, environment_name, given_flags, place_of
 
 # Read by the command line and by the tests, not by the daemon.
-_NAMES_OF_CLIENTS = {"PROVIDERD_SERVER", "PROVIDERD_MODEL"}
+_NAMES_OF_CLIENTS = {"PROVIDERD_SERVER", "PROVIDERD_MODEL", "PROVIDERD_ROTATION_KILLS"}
 
 
 class Described(BaseModel):

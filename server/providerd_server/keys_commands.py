@@ -79,8 +79,7 @@ def rotate(data_dir: Path | None, batch_size: int, dry_run: bool, reason: str, a
     with told_in_one_line("a provider"):
         settings = load(data_dir=data_dir)
         ring = load_keyring(settings)
-        development = settings.dev or settings.database_url is None
-        for warning in check_passphrases(ring, development=development):
+        for warning in check_passphrases(ring, development=settings.in_development):
             warn(warning, "WEAK_PASSPHRASE")
         if dry_run:
             _tell_plan(_on_the_database(settings, ring, lambda rotation: rotation.status()))

@@ -43,19 +43,13 @@ class Security:
         Raises:
             ConfigurationError: Something cannot be used, or is too weak for what the daemon is told to do.
         """
-        # The embedded database is for development and single machines: whoever reads the passphrase has its files.
-        development = settings.dev or settings.database_url is None
         check_exposure(settings)
         keyring = load_keyring(settings)
-        for warning in check_passphrases(keyring, development=development):
+        for warning in check_passphrases(keyring, development=settings.in_development):
             log.warning(warning)
-        try:
-            hosts = HostPolicy(settings.allowed_hosts, development=development)
-        except ValueError as error:
-            raise ConfigurationError(f"PROVIDERD_ALLOWED_HOSTS: {error}") from None
         return cls(
             keyring,
-            hosts,
+            hosts_of(settings),
             Registry(settings.access_file) if settings.access_file else None,
             _certificates(settings),
         )
@@ -66,6 +60,18 @@ class Security:
             yield self.registry.file
         if self.certificates is not None:
             yield self.certificates.files
+
+
+def hosts_of(settings: Settings) -> HostPolicy:
+    """Where API keys may be sent.
+
+    Raises:
+        ConfigurationError: A host that is allowed is none.
+    """
+    try:
+        return HostPolicy(settings.allowed_hosts, development=settings.in_development)
+    except ValueError as error:
+        raise ConfigurationError(f"PROVIDERD_ALLOWED_HOSTS: {error}") from None
 
 
 def _certificates(settings: Settings) -> Certificates | None:

@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def in_development(self) -> bool:
+        """Whether what is weak is put up with: on the embedded database, whose reader has the passphrase as well."""
+        return self.dev or self.database_url is None
+
+    @property
     def database_url(self) -> Secret | None:
         """The URL of the configured database; None means the embedded one."""
         if self.supabase_db_url is not None:

@@ -20,9 +20,12 @@ from providerd_server.admin_settings.failures import told_in_one_line
 from providerd_server.admin_settings.report import Outcome, Say
 from providerd_server.admin_settings.target import State, Target, connected, has_key
 from providerd_server.databases import data_dir_option, database
+from providerd_server.security import hosts_of
 from providerd_server.settings import PUBLISHED_PASSPHRASE
 from providerd_server.settings import load as load_settings
 from providerd_server.store.keyring import Keyring, load_keyring
+from providerd_server.store.tls import Trust
+from providerd_server.validation.hosts import HostPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class _Job:
     dry_run: bool
     reason: str
     actor: str
+    hosts: HostPolicy
     say: Say
 
 
@@ -66,15 +70,16 @@ def command(
     say(f"Loading {file}...")
     wanted = load(file, provider_name)
     say("✓ Admin settings loaded")
-    job = _Job(file, wanted, provider_name, dry_run, reason or f"imported from {file.name}", actor, say)
     with told_in_one_line(file):
         settings = load_settings(data_dir=data_dir)
+        hosts = hosts_of(settings)
+        job = _Job(file, wanted, provider_name, dry_run, reason or f"imported from {file.name}", actor, hosts, say)
         # What matters to whoever imports is said here; the rest is for the daemon's log.
         logs.configure("critical", "console")
         ring = load_keyring(settings)
         say("Connecting to database...")
         with database(settings, create=False) as url:
-            outcome = asyncio.run(_import(job, url, ring))
+            outcome = asyncio.run(_import(job, url, ring, Trust.of(settings)))
     report.summary(say, outcome, dry_run=dry_run)
     if as_json:
         print_json(report.as_json(outcome, file=file, fingerprint=wanted.key_fingerprint, dry_run=dry_run))
@@ -86,9 +91,9 @@ def command(
         )
 
 
-async def _import(job: _Job, url: Secret, ring: Keyring) -> Outcome:
-    async with connected(url) as transactions:
-        target = Target(transactions, ring, job.provider_name, reason=job.reason, actor=job.actor)
+async def _import(job: _Job, url: Secret, ring: Keyring, trust: Trust) -> Outcome:
+    async with connected(url, trust) as transactions:
+        target = Target(transactions, ring, job.provider_name, reason=job.reason, actor=job.actor, hosts=job.hosts)
         job.say("✓ Connected successfully\n")
         job.say("Enabling pgcrypto extension...")
         enabled = await target.enable_pgcrypto(dry_run=job.dry_run)

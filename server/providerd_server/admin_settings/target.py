@@ -25,6 +25,7 @@ from providerd_server.store.rows import provider_from_row
 from providerd_server.store.statements import find_all
 from providerd_server.store.tls import STRICT, Trust
 from providerd_server.store.transaction import current_revision
+from providerd_server.validation.hosts import HostPolicy
 
 UNREADABLE_URL = "SUPABASE_DB_URL cannot be read: check its parts, and write special characters in its password as %XX"
 
@@ -57,10 +58,18 @@ class Target:
         provider_name: Which provider.
         reason: For the history.
         actor: For the history.
+        hosts: Where keys may be sent.
     """
 
     def __init__(
-        self, transactions: Transactions, ring: Keyring, provider_name: str, *, reason: str, actor: str
+        self,
+        transactions: Transactions,
+        ring: Keyring,
+        provider_name: str,
+        *,
+        reason: str,
+        actor: str,
+        hosts: HostPolicy,
     ) -> None:
         self._transactions = transactions
         self._keys = Keys(ring)
@@ -68,6 +77,7 @@ class Target:
         self._provider_name = provider_name
         self._reason = reason
         self._actor = actor
+        self._hosts = hosts
 
     async def enable_pgcrypto(self, *, dry_run: bool) -> bool:
         """Creates the extension pgcrypto if it is missing; returns whether it is there, which a dry run may leave open.
@@ -129,7 +139,8 @@ class Target:
                 new_api_key=wanted.api_key.reveal(),
                 reason=self._reason,
                 actor=self._actor,
-            )
+            ),
+            hosts=self._hosts,
         )
 
     def _not_found(self) -> Refusal:
