@@ -106,7 +106,7 @@ def raw(good: bytes) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
         "NUL within": good[:4].join([b"Bearer ", b"\0", good[4:]]), "LF": value + b"\n", "CR": value + b"\r",
         "another header in it": value + b"\r\nx-user: admin", "tab": b"Bearer\t" + good,
         "two lines": b"Bearer\r\n " + good, "DEL": value + b"\x7f", "escape": b"\x1b[2J" + value,
-        "10 KB, no text": b"Bearer " + b"\xff" * 10_000, "full width": b"\xef\xbc\xa2earer " + good,
+        "2 KB, no text": b"Bearer " + b"\xff" * 2_000, "full width": b"\xef\xbc\xa2earer " + good,
         "tab at the end": value + b"\t",
         "no-break space": b"Bearer\xc2\xa0" + good, "good, with a byte more": value + b"\xff",
     }.items():  # fmt: skip
