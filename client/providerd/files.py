@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from providerd.secret import Secret
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 # More than any bundle of certificates has; a wrong path must not fill the memory.
 _MOST_BYTES = 4 * 1024 * 1024
+
+# Two changes closer to each other than this may leave the same time stamp, on all file systems that are in use.
+_SETTLED_NS = 2_000_000_000
 
 # The options whose files are for their owner alone.
 _PRIVATE = frozenset({"key_file", "token_file"})
@@ -30,6 +35,20 @@ class Files:
 
     def __contains__(self, option: object) -> bool:
         return option in self._paths
+
+    def state(self) -> tuple[tuple[int, ...], ...] | None:
+        """Returns what is another after each change; None while that cannot be told, and reading them tells.
+
+        The time of the last change of an inode cannot be set, unlike that of its content.
+        """
+        try:
+            found = [Path(path).stat() for path in self._paths.values()]
+        except OSError:
+            return None
+        now = time.time_ns()
+        if any(now - each.st_ctime_ns < _SETTLED_NS for each in found):
+            return None
+        return tuple((each.st_dev, each.st_ino, each.st_size, each.st_ctime_ns) for each in found)
 
     def read(self) -> Mapping[str, Secret]:
         """Returns the bytes of each, as Latin-1.

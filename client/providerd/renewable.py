@@ -34,13 +34,17 @@ class Renewable(Generic[T]):
         self._files = files
         self._make = make
         self._problem = ""
+        self._state = files.state()
         self._tried: Mapping[str, Secret] | None = files.read()
         self.value = make(self._tried)
 
     def refresh(self) -> bool:
         """Reads the files again and says whether there is a new value. Never raises."""
+        state = self._files.state()
+        if state is not None and state == self._state:
+            return False
+        self._state = state
         try:
-            # Always their content: a time stamp is too coarse to tell two versions of a small file apart.
             contents = self._files.read()
             if contents == self._tried:
                 return False

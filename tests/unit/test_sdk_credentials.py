@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from providerd import Client, ClientOptions
+from providerd import Client, ClientOptions, files
 from providerd.credentials import Credentials
 from providerd.handshake import explain
 from tests.certificates import Authority, replace
 
 CANARY = "canary-77ab"
+
+
+@pytest.fixture(params=["settled", "just written"])
+def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has files count as written long ago, or else as they are here: just now, so that they are read each time."""
+    if request.param == "settled":
+        monkeypatch.setattr(files, "_SETTLED_NS", 0)
 
 
 @pytest.fixture
@@ -48,6 +55,7 @@ def test_a_token_is_replaced_with_its_file_even_by_one_of_equal_size_and_time(to
     assert shown.metadata() == bearer("other-77abc"[: before.st_size - 2].strip())
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_token_is_replaced_where_a_link_moves_on_as_in_kubernetes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -93,6 +101,7 @@ def test_a_broken_token_is_refused_at_first_and_later_only_told_of_once(
     assert "canary" not in str(refused.value) + caplog.text
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_file_that_is_gone_for_a_while_is_told_of_once(token_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     shown = credentials(token_file=token_file)
     token_file.unlink()
@@ -124,11 +133,12 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
             Client(token_file=path)
 
 
+@pytest.mark.usefixtures("clock")
 def test_certificates_are_new_only_when_their_files_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     authority = Authority(tmp_path)
     cert_file, key_file = authority.issue("worker", "worker.example")
-    files = {"ca_file": authority.ca_file, "cert_file": cert_file, "key_file": key_file}
-    held = credentials(**files)
+    given = {"ca_file": authority.ca_file, "cert_file": cert_file, "key_file": key_file}
+    held = credentials(**given)
     assert not held.refresh()
     authority.issue("worker", "worker.example")
     assert held.refresh()

@@ -79,6 +79,6 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 
 def _quieten() -> None:
     """Keeps libraries off the terminal: what matters comes back as an error, and is told once."""
-    # grpcio has read it already since 1.65, when it was imported; then only who sets it outside has quiet handshakes.
+    # Newer versions of grpcio have read it already, when they were imported: those still tell of failed handshakes.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("providerd").addHandler(logging.NullHandler())
