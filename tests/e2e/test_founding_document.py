@@ -103,7 +103,8 @@ def installed(empty_database: str, psql: Psql, tmp_path: Path) -> Iterator[Both]
     run(PROVIDERD, "import", "admin-settings", cwd=tmp_path, **database)
     assert psql(empty_database, "-c", "SELECT revision FROM llm_provider_store").stdout == before
 
-    with running_daemon(empty_database, DB_ENCRYPTION_KEY=PASSPHRASE) as daemon:
+    # The founding document knows one account, the owner.
+    with running_daemon(empty_database, role=None, DB_ENCRYPTION_KEY=PASSPHRASE) as daemon:
         yield Both(Cli(daemon, psql, empty_database), psql, empty_database)
         daemon.stop()
         assert KEY not in daemon.log.read_text()

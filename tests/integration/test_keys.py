@@ -11,6 +11,7 @@ from providerd.secret import Secret
 from providerd_server.store import Database, Store, Transactions
 from providerd_server.store.keys import Keys
 from providerd_server.store.sealed import SealedKey
+from tests.daemon import DAEMON_ROLE, as_role
 from tests.integration.keyed import (
     API_KEY,
     NEW,
@@ -41,7 +42,7 @@ async def sealed(db: asyncpg.Connection, database: str) -> str:
 
 
 async def store_by_daemon(dsn: str, name: str, api_key: str, *passphrases: str) -> None:
-    database = Database(Secret(dsn))
+    database = Database(Secret(as_role(dsn, DAEMON_ROLE)))
     pool = await database.create_pool()
     transactions = Transactions(database, pool)
     store = Store(transactions, Keys(ring(*passphrases)))

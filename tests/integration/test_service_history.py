@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.store import Database, Retention, Transactions
-from tests.daemon import DAEMON_ROLE
+from tests.daemon import DAEMON_ROLE, as_role
 from tests.integration.serving import Serving, error_info, serving, violations
 from tests.integration.test_service_writes import MISTRAL, refused, revision
 
@@ -370,8 +370,9 @@ async def test_a_pruned_revision_says_so_and_later_ones_are_whole(database: str)
             numbers["edited"],
         )
         expected = await daemon.call("GetRevision", number=numbers["switched"])
-        pool = await Database(Secret(database)).create_pool()
-        retention = Retention(Transactions(Database(Secret(database)), pool), datetime.timedelta(days=90))
+        store = Database(Secret(as_role(database, DAEMON_ROLE)))
+        pool = await store.create_pool()
+        retention = Retention(Transactions(store, pool), datetime.timedelta(days=90))
         # Only the creation of mistral is superseded: the newest before is what later revisions build on.
         assert await retention.prune() == 1
         assert await retention.prune() == 0

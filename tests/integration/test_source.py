@@ -15,12 +15,13 @@ from providerd_server.source.listener import CHANNEL, Health
 from providerd_server.source.postgres import PostgresSource
 from providerd_server.store import Database, Keys
 from providerd_server.store.keyring import Keyring, derive
+from tests.daemon import DAEMON_ROLE, as_role
 
 
 @asynccontextmanager
 async def following(dsn: str, *, poll: float = 60, probe: float = 0.5) -> AsyncIterator[tuple[PostgresSource, Hub]]:
     source = PostgresSource(
-        Database(Secret(dsn), connect_timeout=1, command_timeout=1),
+        Database(Secret(as_role(dsn, DAEMON_ROLE)), connect_timeout=1, command_timeout=1),
         Keys(Keyring((derive(Secret("passphrase"), "a test"),))),
         poll_interval=poll,
         probe_interval=probe,
