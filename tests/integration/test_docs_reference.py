@@ -20,7 +20,9 @@ from tests.docs_runner import ROOT
 REFERENCE = ROOT / "docs/reference"
 SERVER = ROOT / "server/providerd_server"
 # The forms that a reason is written in, found without the generator's help.
-REASON = re.compile(r'(?:Refusal\(\s*|\()Kind\.[A-Z_]+,\s*"([A-Z_]+)"|_out_of_range\("([A-Z_]+)"')
+REASON = re.compile(
+    r'(?:Refusal\(\s*|\()Kind\.[A-Z_]+,\s*"([A-Z_]+)"|_(?:out_of_range|unauthenticated|too_many)\(\s*"([A-Z_]+)"'
+)
 
 
 def headings(page: str) -> set[str]:
