@@ -13,7 +13,11 @@ from providerd.secret import Secret
 from providerd_server.settings import Settings, environment_name, given_flags, place_of
 
 # Read by the command line and by the tests, not by the daemon.
-_NAMES_OF_CLIENTS = {"PROVIDERD_SERVER", "PROVIDERD_MODEL", "PROVIDERD_ROTATION_KILLS"}
+_NAMES_OF_CLIENTS = {
+    "PROVIDERD_SERVER", "PROVIDERD_TLS", "PROVIDERD_CA_FILE", "PROVIDERD_CERT_FILE", "PROVIDERD_KEY_FILE",
+    "PROVIDERD_TLS_SERVER_NAME", "PROVIDERD_TOKEN", "PROVIDERD_TOKEN_FILE", "PROVIDERD_INSECURE_TOKEN",
+    "PROVIDERD_COMPLETE", "PROVIDERD_MODEL", "PROVIDERD_ROTATION_KILLS",
+}  # fmt: skip
 
 
 class Described(BaseModel):
