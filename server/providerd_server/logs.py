@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 import sys
 from typing import Any, Literal
 
@@ -39,12 +41,25 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("grpc._cython.cygrpc").addFilter(_tells_no_header)
+    _silence_core()
 
 
 def _drop_internals(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     for name in ("began", "level_of_end"):
         event.pop(name, None)
     return event
+
+
+def _silence_core() -> None:
+    """Keeps the core of gRPC, which writes past all this, from quoting peers in the log, line breaks and all.
+
+    Whoever sets GRPC_VERBOSITY has the say: https://github.com/grpc/grpc/blob/master/doc/environment_variables.md
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Newer versions have read it already, when they were imported, and can be told to read it again.
+    reset = getattr(importlib.import_module("grpc._cython.cygrpc"), "reset_grpc_config_vars", None)
+    if reset is not None:
+        reset()
 
 
 def _tells_no_header(record: logging.LogRecord) -> bool:

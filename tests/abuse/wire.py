@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import unquote_to_bytes
@@ -79,6 +78,11 @@ class Wire:
                     await self.flush()
         return _answer(headers, body) if b"grpc-status" in headers else Answer("CLOSED")
 
+    def finish(self) -> None:
+        """Says that nothing more will come."""
+        with suppress(*_GONE, OSError):
+            self.writer.write_eof()
+
     async def until_closed(self) -> bytes:
         """Reads until the other side has closed; returns what it said. Fails when it does not."""
         said = b""
@@ -97,15 +101,18 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(address: str, context: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
-    """A connection to a daemon, that has said nothing yet."""
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+async def wire(address: str) -> AsyncIterator[Wire]:
+    """A connection to a daemon, at host:port or unix:path, that has said nothing yet."""
+    host, _, place = address.rpartition(":")
+    if host == "unix":
+        reader, writer = await asyncio.open_unix_connection(place)
+    else:
+        reader, writer = await asyncio.open_connection(host, int(place))
     try:
         yield Wire(reader, writer)
     finally:
         writer.close()
-        with suppress(*_GONE, ssl.SSLError):
+        with suppress(*_GONE):
             await writer.wait_closed()
 
 
