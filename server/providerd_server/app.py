@@ -15,6 +15,7 @@ import structlog
 from grpc_health.v1._async import HealthServicer
 
 from providerd.secret import Secret
+from providerd_server import systemd
 from providerd_server.access.guard import Guard, Limits
 from providerd_server.hub import Cause, Hub, cause_between
 from providerd_server.listening import create_server, holding, listen, set_serving
@@ -67,6 +68,8 @@ async def serve(settings: Settings, database_url: Secret, security: Security) ->
         await stack.enter_async_context(_running("guard", guard.follow(), stopping))
         for files in security.files():
             await stack.enter_async_context(_running(files.what, files.follow(), stopping))
+        if (interval := systemd.watchdog_seconds()) is not None:
+            await stack.enter_async_context(_running("watchdog", systemd.signs_of_life(interval), stopping))
         stack.enter_context(_signals(stopping))
         await stack.enter_async_context(
             _serving(server, health, hub, addresses=addresses, grace=settings.shutdown_grace)
@@ -124,6 +127,7 @@ async def _ready_or_stopping(hub: Hub, health: HealthServicer, stopping: asyncio
         revision=hub.state.revision.number,
         active=active.provider_name if active else None,
     )
+    systemd.notify("READY=1", "STATUS=serving")
 
 
 @asynccontextmanager
@@ -147,10 +151,12 @@ async def _serving(
     await set_serving(health, False)
     await server.start()
     log.info("listening; answering as soon as the database is read", addresses=addresses)
+    systemd.notify("STATUS=waiting for the database")
     try:
         yield
     finally:
         log.info("stopping", watchers=hub.watchers)
+        systemd.notify("STOPPING=1")
         await health.enter_graceful_shutdown()
         hub.drain()
         await _until_gone(hub, _DRAIN_SECONDS)
