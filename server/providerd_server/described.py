@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from providerd.secret import Secret
-from providerd_server.settings import Settings, environment_name, given_flags, place_of
+from providerd_server.serving_settings import ServingSettings, environment_name, given_flags
+from providerd_server.settings import Settings, place_of
 
 # Read by the command line and by the tests, not by the daemon.
 _NAMES_OF_CLIENTS = {
@@ -28,13 +29,14 @@ class Described(BaseModel):
     source: str
 
 
-def describe(settings: Settings, **flags: Any) -> list[Described]:
+def describe(settings: ServingSettings, **flags: Any) -> list[Described]:
     """Each setting with its effective value, secrets masked, and where it comes from."""
     given = given_flags(flags)
-    environment, dotenv = EnvSettingsSource(Settings)(), DotEnvSettingsSource(Settings)()
+    kind = type(settings)
+    environment, dotenv = EnvSettingsSource(kind)(), DotEnvSettingsSource(kind)()
 
     def source(field: str) -> str:
-        keys = {field, environment_name(field)}
+        keys = {field, environment_name(kind, field)}
         if keys & given.keys():
             return "flag"
         if keys & environment.keys():
@@ -42,14 +44,16 @@ def describe(settings: Settings, **flags: Any) -> list[Described]:
         return ".env" if keys & dotenv.keys() else "default"
 
     return [
-        Described(name=environment_name(field), value=_shown(field, getattr(settings, field)), source=source(field))
-        for field in Settings.model_fields
+        Described(
+            name=environment_name(kind, field), value=_shown(field, getattr(settings, field)), source=source(field)
+        )
+        for field in kind.model_fields
     ]
 
 
 def unknown_settings() -> list[str]:
     """The names in the environment and in ``.env`` that look like settings and are none."""
-    known = {environment_name(field) for field in Settings.model_fields} | _NAMES_OF_CLIENTS
+    known = {environment_name(Settings, field) for field in Settings.model_fields} | _NAMES_OF_CLIENTS
     given = {*os.environ, *dotenv_values(".env")}
     return sorted(name for name in given if name.upper().startswith("PROVIDERD_") and name.upper() not in known)
 

@@ -5,57 +5,28 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from pydantic import (
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    PlainValidator,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    SettingsConfigDict,
-)
+from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from providerd.secret import Secret
-from providerd_server.errors import ConfigurationError
+from providerd_server.serving_settings import Seconds, SecretText, ServingSettings, load_as, split_list
 
 # The passphrase that the founding document publishes: good enough to try things out, and no secret.
 PUBLISHED_PASSPHRASE = "josoor-llm-provider-key-2026"  # noqa: S105
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-SecretText = Annotated[Secret, PlainValidator(lambda value: value if isinstance(value, Secret) else Secret(str(value)))]
-SocketMode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-
 
 def _seed_name(name: str, description: str) -> Any:
     return Field(default=None, validation_alias=AliasChoices(name), description=description)
 
 
-class Settings(BaseSettings):
+class Settings(ServingSettings):
     """The effective settings. Names of the environment are ``PROVIDERD_*``, but for those of the founding document."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PROVIDERD_",
-        env_ignore_empty=True,
-        env_file=".env",
-        env_file_encoding="utf-8",
-        extra="ignore",
-        populate_by_name=True,
-    )
-
-    listen: Annotated[list[str], NoDecode] = Field(
-        default=["127.0.0.1:50051"],
-        description="Where to serve gRPC: host:port or unix:///path, several separated by commas.",
-    )
     data_dir: Path | None = Field(
         default=None, description="Where the embedded database lives; the user's data directory by default."
     )
@@ -92,23 +63,13 @@ class Settings(BaseSettings):
         description="The authorities that the database's certificate is checked by; default: the system's.",
     )
 
-    dev: bool = Field(
-        default=False,
-        description="For development: the published passphrase, short ones and http:// to loopback are only warned of.",
-    )
     insecure: bool = Field(
         default=False,
         description="Listen beyond this machine without TLS or authentication, and reach a database there unverified.",
     )
-    tls_cert_file: Path | None = Field(default=None, description="The daemon's certificate chain (PEM); turns TLS on.")
-    tls_key_file: Path | None = Field(default=None, description="The private key of that certificate (PEM).")
-    tls_client_ca_file: Path | None = Field(
-        default=None, description="The authorities of clients' certificates (PEM); turns mutual TLS on."
-    )
-    socket_mode: SocketMode = Field(default=0o600, description="The permissions of unix sockets, in octal.")
-    access_file: Path | None = Field(
-        default=None,
-        description="Who may do what: tokens and certificates, made by `providerd token`; turns authentication on.",
+    dev: bool = Field(
+        default=False,
+        description="For development: the published passphrase, short ones and http:// to loopback are only warned of.",
     )
     allowed_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
@@ -117,40 +78,15 @@ class Settings(BaseSettings):
 
     poll_interval: Seconds = Field(default=2.0, description="Seconds between polls behind LISTEN.")
     probe_interval: Seconds = Field(default=5.0, description="Seconds between probes of the LISTEN connection.")
-    stale_after: Seconds = Field(default=10.0, description="Seconds unverified after which answers are marked stale.")
     history_retention: timedelta | None = Field(
         default=None, description="How long to keep the audit history, like 90d or 12h. Default: for ever."
     )
     pool_size: int = Field(default=5, ge=1, le=100, description="Most database connections used by writes.")
-    watch_write_timeout: Seconds = Field(default=10.0, description="Seconds a watcher may take to accept a message.")
-    shutdown_grace: Seconds = Field(default=3.0, description="Seconds that running calls get to finish at shutdown.")
-    max_request_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 26, description="Largest request accepted.")
-    max_metadata_bytes: int = Field(default=1 << 17, ge=8192, le=1 << 20, description="Most metadata of one call.")
-    max_connections: int = Field(default=10_000, ge=1, description="Most connections at once; more are closed.")
-    max_calls: int = Field(default=2_000, ge=1, description="Most unary calls in flight.")
-    max_watches: int = Field(default=20_000, ge=1, description="Most watches at once.")
-    max_watches_per_principal: int = Field(
-        default=1_000, ge=1, description="Most watches at once of one principal, where authentication is on."
-    )
-    handshake_timeout: Seconds = Field(default=10.0, description="Seconds a new connection may take to shake hands.")
-    idle_timeout: Seconds = Field(default=300.0, description="Seconds until a connection without calls is closed.")
-    max_auth_failures: int = Field(
-        default=60, ge=1, description="Most failed authentications a minute of one host that are answered in detail."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
-    log_format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: console on a terminal, else json."
-    )
 
-    @field_validator("data_dir", "access_file")
+    @field_validator("data_dir")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
-
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _lower(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
 
     @field_validator("history_retention", mode="before")
     @classmethod
@@ -159,19 +95,10 @@ class Settings(BaseSettings):
             return value
         return parse_duration(value)
 
-    @field_validator("listen", "allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    @field_validator("listen")
-    @classmethod
-    def _addresses(cls, value: list[str]) -> list[str]:
-        if not value:
-            raise ValueError("must name at least one address, like 127.0.0.1:50051")
-        for address in value:
-            _check_address(address)
-        return value
+        return split_list(value)
 
     @model_validator(mode="after")
     def _complete_database(self) -> Settings:
@@ -185,14 +112,6 @@ class Settings(BaseSettings):
             raise ValueError("SUPABASE_DB_HOST is missing beside the other SUPABASE_DB_* settings")
         if self.supabase_db_url is not None:
             _check_url(self.supabase_db_url.reveal())
-        return self
-
-    @model_validator(mode="after")
-    def _complete_tls(self) -> Settings:
-        if (self.tls_cert_file is None) is not (self.tls_key_file is None):
-            raise ValueError("PROVIDERD_TLS_CERT_FILE and PROVIDERD_TLS_KEY_FILE go together; set both or neither")
-        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
-            raise ValueError("PROVIDERD_TLS_CLIENT_CA_FILE needs PROVIDERD_TLS_CERT_FILE and PROVIDERD_TLS_KEY_FILE")
         return self
 
     @property
@@ -221,22 +140,7 @@ def load(**flags: Any) -> Settings:
     Raises:
         ConfigurationError: A setting is wrong; the message names each, on one line, without values.
     """
-    try:
-        return Settings(**given_flags(flags))
-    except ValidationError as error:
-        problems = "; ".join(_problem(detail) for detail in error.errors(include_input=False, include_url=False))
-        raise ConfigurationError(f"wrong settings: {problems}") from None
-
-
-def given_flags(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that were given: None counts as not given."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def environment_name(field: str) -> str:
-    """What a setting is called in the environment."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"PROVIDERD_{field.upper()}"
+    return load_as(Settings, flags)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -272,22 +176,3 @@ def _check_url(url: str) -> None:
     hosts = urlsplit(url).netloc.rpartition("@")[2].split(",") if readable else []
     if not readable or not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s]*)(:\d{1,5})?", host) for host in hosts):
         raise ValueError("SUPABASE_DB_URL cannot be read; write special characters in its password as %XX")
-
-
-def _problem(detail: Any) -> str:
-    message = detail["msg"].removeprefix("Value error, ")
-    field = detail["loc"][0] if detail["loc"] else None
-    if field is None:
-        return str(message)
-    name = environment_name(field) if field in Settings.model_fields else field
-    return f"{name}: {message}"
-
-
-def _check_address(address: str) -> None:
-    if address.startswith("unix:"):
-        if len(address.removeprefix("unix:").removeprefix("//")) > 107:
-            raise ValueError("a unix socket path is at most 107 bytes long")
-        return
-    host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("must be host:port or unix:///path")
