@@ -21,7 +21,7 @@ from providerd_server.certificates import Certificates
 from providerd_server.errors import ConfigurationError
 from providerd_server.rpc import is_local
 from providerd_server.service import SERVICE_NAME
-from providerd_server.settings import Settings
+from providerd_server.serving_settings import ServingSettings
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ _MOST_PENDING = 100_000
 
 
 def create_server(
-    handler: grpc.GenericRpcHandler, guard: grpc.aio.ServerInterceptor, settings: Settings
+    handler: grpc.GenericRpcHandler, guard: grpc.aio.ServerInterceptor, settings: ServingSettings
 ) -> tuple[grpc.aio.Server, HealthServicer]:
     """A server of ``handler``, health (not serving yet) and reflection behind ``guard``, that listens nowhere yet."""
     server = grpc.aio.server(interceptors=[guard], options=_options(settings))
@@ -96,7 +96,7 @@ def listen(
     return taken
 
 
-def check_exposure(settings: Settings) -> None:
+def check_exposure(settings: ServingSettings) -> None:
     """Keeps a daemon that anybody could use from being reached from other machines by accident.
 
     Raises:
@@ -173,7 +173,7 @@ def _is_loopback(address: str) -> bool:
     return address.startswith("localhost:") or any(is_local(f"{family}{address}") for family in ("", "ipv4:", "ipv6:"))
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
+def _options(settings: ServingSettings) -> list[tuple[str, int]]:
     return [
         # Otherwise a second daemon would silently take half of the calls.
         ("grpc.so_reuseport", 0),
