@@ -8,6 +8,7 @@ have run UNLISTEN on it. https://www.postgresql.org/docs/current/sql-notify.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import secrets
 from collections.abc import Callable
@@ -70,6 +71,8 @@ class Listener:
 
     async def _listen(self, backoff: Backoff) -> None:
         connection = await self._database.connect()
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
         try:
             await connection.add_listener(CHANNEL, self._receive)
             # What was committed before LISTEN took effect was not announced to us.
@@ -79,7 +82,10 @@ class Listener:
                     self.health = Health.LISTENING
                     log.info("listening for changes", channel=CHANNEL)
                 backoff.reset()
-                await asyncio.sleep(self._probe_interval)
+                # The next probe follows at once where the connection is seen to end, and finds it so.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._probe_interval):
+                        await lost.wait()
             self._tell_deaf()
         finally:
             # Never close(): a connection that has gone silent would not answer the farewell either.

@@ -1,0 +1,113 @@
+"""A watcher on a connection of its own, by raw gRPC, that remembers every message and every end."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from providerd.backoff import Backoff
+from providerd.v1 import provider_pb2 as pb
+from providerd.v1.provider_pb2_grpc import ProviderServiceStub
+from tests.faults.checker import Delivered
+from tests.faults.scale import HEARTBEAT
+from tests.faults.truth import Content
+
+# Channels to one address share a connection unless told otherwise.
+OWN_CONNECTION = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+class Watcher:
+    """Watches, and comes back from where it was, until cancelled.
+
+    Attributes:
+        told: Every message.
+        ends: How often a stream ended with which status code.
+        retries: The seconds that drains asked for.
+        shown: All bytes that were received, of the newest message.
+    """
+
+    def __init__(self, address: str, on_message: Callable[[], None] = lambda: None) -> None:
+        self.told: list[Delivered] = []
+        self.ends: Counter[str] = Counter()
+        self.retries: list[float] = []
+        self.said: set[str] = set()
+        self.canaries: list[bytes] = []
+        self.leaked = False
+        self._address = address
+        self._on_message = on_message
+        self._held: Content | None = None
+        self._known = pb.Revision()
+
+    @property
+    def number(self) -> int:
+        """The newest revision it knows."""
+        return self._known.number
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        backoff = Backoff()
+        async with grpc.aio.insecure_channel(self._address, options=OWN_CONNECTION) as channel:
+            stub: Any = ProviderServiceStub(channel)
+            while True:
+                call = stub.WatchActive(self._request())
+                try:
+                    pause = await self._follow(call, backoff)
+                except grpc.aio.AioRpcError as error:
+                    self.ends[error.code().name] += 1
+                    self.said.add(f"{error.details()} {error.trailing_metadata()}")
+                    pause = backoff.next()
+                except TimeoutError:
+                    self.ends["SILENCE"] += 1
+                    pause = backoff.next()
+                finally:
+                    call.cancel()
+                await asyncio.sleep(pause)
+
+    async def _follow(self, call: Any, backoff: Backoff) -> float:
+        messages = aiter(call)
+        while True:
+            async with asyncio.timeout(3 * HEARTBEAT):
+                message: Any = await anext(messages, None)
+            if message is None:
+                self.ends["OK"] += 1  # a stream must never end like this
+                return backoff.next()
+            if message.HasField("drain"):
+                self.retries.append(message.drain.retry_after.ToTimedelta().total_seconds())
+                self.ends["DRAIN"] += 1
+                return self.retries[-1]
+            self._take(message)
+            backoff.reset()
+
+    def _take(self, message: pb.WatchActiveResponse) -> None:
+        cause = ""
+        if message.HasField("active"):
+            provider = message.active.provider
+            cause = pb.ChangeCause.Name(message.active.cause).removeprefix("CHANGE_CAUSE_")
+            self._held = (
+                Content(provider.provider_name, provider.description, provider.config_version)
+                if message.active.HasField("provider")
+                else None
+            )
+        self._known = message.revision
+        self.leaked = self.leaked or any(canary in message.SerializeToString() for canary in self.canaries)
+        self.told.append(
+            Delivered(time.time(), self._known.store_id, self._known.number, cause, self._held, message.source.stale)
+        )
+        self._on_message()
+
+    def _request(self) -> pb.WatchActiveRequest:
+        request = pb.WatchActiveRequest(heartbeat_interval=Duration(seconds=int(HEARTBEAT)))
+        if self._known.store_id:
+            request.known_revision.CopyFrom(self._known)
+        return request
