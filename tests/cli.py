@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import pty
-import select
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -111,10 +110,11 @@ class Terminal:
         os.write(self._master, f"{line}\n".encode())
 
     def interrupt(self) -> None:
-        """Presses Ctrl-C, and again until something happens: readline may miss one that comes before its select()."""
+        """Presses Ctrl-C until the command ends: readline may miss one that comes before its select()."""
         for _ in range(10):
             os.write(self._master, b"\x03")
-            if select.select([self._master], [], [], 2)[0]:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
                 return
 
     def visible_to_others(self) -> str:
