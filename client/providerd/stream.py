@@ -36,7 +36,7 @@ FATAL_CODES = frozenset(
     }
 )
 
-# The longest wait, in seconds, of a client that the daemon does not know: it asks for a person to act.
+# The longest wait, in seconds, of a client that the daemon does not know or let in: it asks for a person to act.
 _UNKNOWN_LIMIT = 30.0
 
 _log = logging.getLogger("providerd")
@@ -45,11 +45,20 @@ _log = logging.getLogger("providerd")
 class Stream:
     """Watches the active provider, reconnecting for ever, until stopped or refused for good."""
 
-    def __init__(self, cache: Cache, announcer: Announcer, options: ClientOptions) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        announcer: Announcer,
+        options: ClientOptions,
+        *,
+        fatal: frozenset[grpc.StatusCode] = FATAL_CODES,
+    ) -> None:
+        """Takes what to feed, and the codes that end the watch for good."""
         self._cache = cache
         self._announcer = announcer
         self._options = options
         self._backoff = Backoff()
+        self._fatal = fatal
         self._unknown = Backoff(1.0, _UNKNOWN_LIMIT)
         self._task: asyncio.Task[None] | None = None
 
@@ -72,7 +81,7 @@ class Stream:
             first = self._cache.error is None
             self._cache.lost(error)
             unknown = error.code is grpc.StatusCode.UNAUTHENTICATED
-            if error.code in FATAL_CODES and not (unknown and connection.credentials.renewable):
+            if error.code in self._fatal and not (unknown and connection.credentials.renewable):
                 self._fail(error)
                 return
             self._announcer.publish()
@@ -87,7 +96,7 @@ class Stream:
                 return await self._receive(stub, connection.credentials)
         except grpc.aio.AioRpcError as refusal:
             error: errors.RpcError = errors.from_rpc(refusal, self._options.where, self._options.transport)
-            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            if error.code in FATAL_CODES:
                 return error, self._unknown.next()
         except StopAsyncIteration:
             error = errors.UnavailableError("the stream ended")
