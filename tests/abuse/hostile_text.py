@@ -39,10 +39,10 @@ _OTHER = (
 )  # fmt: skip
 
 
-def hostile_names(seed: int = 40, more: int = 60) -> list[str]:
+def hostile_names(seed: int = 40, more: int = 30) -> list[str]:
     """Texts that are no names of providers; each once, always in the same order."""
     rng = random.Random(seed)
-    unseen = [spot for mark in _UNSEEN for spot in (f"keyed{mark}", f"{mark}keyed", f"ke{mark}yed")]
+    unseen = [spot for mark in _UNSEEN for spot in (f"keyed{mark}", f"ke{mark}yed")]
     wide = ["".join(chr(ord(char) + 0xFEE0) for char in like) for like in _LIKE]
     alike = [like[:at] + like[at].translate(_HOMOGLYPHS) + like[at + 1 :] for like in _LIKE for at in range(len(like))]
     mixed = ["".join(rng.choices((*_SQL, *_FORMATS, *_UNSEEN, *_PATHS), k=rng.randint(2, 5))) for _ in range(more)]

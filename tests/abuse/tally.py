@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 
 class Tally:
     """Counts for the whole run."""
@@ -20,6 +22,17 @@ class Tally:
         """Adds hits of canaries in a place; a place that was searched before keeps its hits."""
         self._searched[where] = self._searched.get(where, 0) + hits
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """All of it, for another process to add."""
+        return {"tried": dict(self._tried), "accepted": dict(self._accepted), "searched": dict(self._searched)}
+
+    def add(self, counts: dict[str, dict[str, int]]) -> None:
+        """Adds what another process counted."""
+        for kind, count in counts["tried"].items():
+            self.tried(kind, count, wrongly_accepted=counts["accepted"][kind])
+        for where, hits in counts["searched"].items():
+            self.searched(where, hits)
+
     def report(self) -> list[str]:
         """The lines to print; none when nothing was tried."""
         if not self._tried:
@@ -35,3 +48,6 @@ class Tally:
             *places,
             f"{'all':{width}}  {sum(self._searched.values()):6,}",
         ]
+
+
+TALLY = pytest.StashKey[Tally]()

@@ -64,7 +64,7 @@ def spoilt(base: bytes, seed: int) -> Iterator[tuple[str, bytes]]:
 
 def crafted() -> Iterator[tuple[str, bytes]]:
     """What breaks parsers."""
-    for field in (1, 2, 3, 4, 10, 15, 16, 1000, 2**29 - 1):
+    for field in (1, 2, 3, 10, 2**29 - 1):
         yield f"field {field}: endless varint", tag(field, 0) + b"\xff" * 11
         yield f"field {field}: largest varint", tag(field, 0) + varint(2**64 - 1)
         yield f"field {field}: a group without end", tag(field, 3)

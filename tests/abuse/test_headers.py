@@ -110,14 +110,16 @@ def with_entry(header: str, value: Any) -> dict[str, Any]:
 
 async def test_no_header_says_more_than_itself(world: World) -> None:
     cases = []
-    for name, content in contents():
+    for number, (name, content) in enumerate(contents()):
         hostile = ParseDict(provider("unborn", **content), pb.Provider())
         existing = ParseDict({"provider_name": "keyed", **content}, pb.Provider())
-        for method, request in (
-            ("UpsertProvider", pb.UpsertProviderRequest(provider=hostile)),
-            ("UpsertProvider", pb.UpsertProviderRequest(provider=existing)),
-            ("ApplyConfiguration", pb.ApplyConfigurationRequest(providers=[hostile])),
-        ):
+        requests = [("UpsertProvider", pb.UpsertProviderRequest(provider=hostile))]
+        # One of the other ways for each, in turn.
+        if number % 2:
+            requests.append(("UpsertProvider", pb.UpsertProviderRequest(provider=existing)))
+        else:
+            requests.append(("ApplyConfiguration", pb.ApplyConfigurationRequest(providers=[hostile])))
+        for method, request in requests:
             cases.append(case(name, method, "INVALID_ARGUMENT", request, metadata=bearer(world.tokens["writer"])))
     async with world.attacked() as channel:
         await world.judge.try_all(KIND, cases, channel)
