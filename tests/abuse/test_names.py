@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from typing import Any
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
@@ -69,22 +68,15 @@ async def test_a_text_is_never_taken_for_something_else(world: World) -> None:
 
 
 async def test_what_is_logged_of_it_stays_one_line(world: World) -> None:
+    forging = ('\n{"event": "forged"}\n', "\r\nforged", '"}\n{"event": "forged"}', "\x1b[2Jforged", "\u2028forged")
     position = world.daemon.log.stat().st_size
-    forged: dict[str, Any] = {"x-request-id": '1\n{"event": "forged"}'}
+    reader = bearer(world.tokens["reader"])
+    cases = [
+        case(f"{text!r} in the log", "WatchActive", "OK", pb.WatchActiveRequest(client=identity), metadata=reader)
+        for text in forging
+        for identity in (pb.ClientIdentity(name=text), pb.ClientIdentity(instance=text))
+    ]
     async with world.attacked() as channel:
-        await world.judge.try_all(
-            KIND,
-            [
-                case(
-                    f"{text!r} in the log",
-                    "WatchActive",
-                    "OK",
-                    pb.WatchActiveRequest(client=pb.ClientIdentity(name=text)),
-                    metadata=bearer(world.tokens["reader"]),
-                )
-                for text in ('\n{"event": "forged"}\n', "\r\nforged", '"}\n{"event": "forged"}', *forged)
-            ],
-            channel,
-        )
-    assert world.events("watching", position)
+        await world.judge.try_all(KIND, cases, channel)
+    assert len(world.events("watching", position)) >= len(cases)
     assert not world.events("forged", position)
