@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from providerd import errors
 from providerd.changes import Cause, Change
 from providerd.provider import ActiveProvider, Credential, Provider, Revision, check_usable
+from providerd.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ class Cache:
         error: What went wrong since the daemon last confirmed the value.
         live: Whether a stream runs that has confirmed the value.
         closed: Why reads raise, once they do.
+        taken: How many states were taken over from daemons.
     """
 
     def __init__(self, options: ClientOptions, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,11 +63,13 @@ class Cache:
         self.error: ProviderdError | None = None
         self.live = False
         self.closed: ProviderdError | None = None
+        self.taken = 0
         self._options = options
         self._clock = clock
         self._current: ActiveProvider | None = None
         self._confirmed: _Confirmation | None = None
         self._in_step = True
+        self._asked_for_all = self._was_told_less = self._from_file = False
         self._fatal: ProviderdError | None = None
 
     @property
@@ -87,6 +91,11 @@ class Cache:
         """Seconds since the database was last known to be at this state; infinite before the first answer."""
         confirmed = self._confirmed
         return math.inf if confirmed is None else self._clock() - confirmed.at + confirmed.source_age
+
+    @property
+    def verified(self) -> float:
+        """When the database was last known to be at this state, by the monotonic clock."""
+        return self._clock() - self.age
 
     @property
     def ended(self) -> ProviderdError | None:
@@ -138,6 +147,10 @@ class Cache:
         if not self._options.include_credential:
             raise errors.CredentialUnavailableError("the key was not asked for: pass include_credential=True")
         name = current.provider.provider_name
+        if self._from_file and self.lacks_credential:
+            raise errors.CredentialUnavailableError(
+                f"the last-known-good file holds no key of provider {name!r}: it comes with the daemon's first answer"
+            )
         if self.lacks_credential:
             raise errors.CredentialUnavailableError(
                 f"the daemon cannot decrypt the key of provider {name!r}: see its log"
@@ -167,9 +180,32 @@ class Cache:
         # A drain does not move the revision: whether all that led there was delivered is not certain.
         return None
 
-    def subscribed(self) -> None:
-        """Notes that a new stream begins, which continues from `revision`."""
+    def snapshot(self) -> Snapshot | None:
+        """Returns what there is to keep in a file; None when nothing is known, or nothing any more."""
+        if self.revision is None or self.closed is not None:
+            return None
+        current = self._current
+        credential = None if current is None else current.credential
+        return Snapshot(self.revision, _provider(current), credential, time.time(), self.age)
+
+    def restore(self, snapshot: Snapshot, age: float) -> Change:
+        """Starts from what a file holds, which is that many seconds old, until a daemon says more."""
+        provider, revision = snapshot.provider, snapshot.revision
+        credential = snapshot.credential if self._options.include_credential else None
+        self._current = None if provider is None else ActiveProvider(provider, credential, revision)
+        self.revision = revision
+        self._confirmed = _Confirmation(self._clock(), age, stale=True)
+        self._from_file = True
+        if self._options.max_age is None:
+            self.served = provider
+        return Change(Cause.INITIAL, provider, None, revision)
+
+    def subscribed(self) -> Revision | None:
+        """Notes that a new stream begins, and returns the revision it continues from; None asks for everything."""
+        # A key that is not here is no change of the store, and no heartbeat would bring it.
+        self._asked_for_all = self.lacks_credential and not self._was_told_less
         self._in_step = True
+        return None if self._asked_for_all else self.revision
 
     def lost(self, error: ProviderdError) -> None:
         """Notes that the stream ended; the value stays, and is stale."""
@@ -193,6 +229,10 @@ class Cache:
         if not self._may_follow(cause, revision):
             self._in_step = False
             _log.warning("ignored revision %s: %s is newer or of another store", revision, self.revision)
+            if self._asked_for_all:
+                # Only who claims to know more is told whether the daemon lags or the store was restored.
+                self._was_told_less = True
+                raise OutOfStepError(f"{revision} is less than what is held")
             return None
         try:
             current = _read(event, revision)
@@ -210,7 +250,10 @@ class Cache:
             self._in_step = False  # a daemon that lags behind the one before; it may catch up
         elif held is not None and (revision == held or (self._in_step and revision.reaches(held))):
             self.revision, self._in_step = revision, True
+            told_less = self._was_told_less
             self._confirm(message)
+            if told_less and self.lacks_credential:
+                raise OutOfStepError("the daemon caught up, and the key is still to come")
         else:
             raise OutOfStepError(f"nothing new at {revision or 'no revision'}, but held is {held or 'nothing'}")
 
@@ -224,6 +267,7 @@ class Cache:
         held, previous = self.revision, self._current
         revision = Revision.from_proto(message.revision)
         self._current, self.revision, self._in_step = current, revision, True
+        self.taken += 1
         self._confirm(message)
         if held is None:
             cause = Cause.INITIAL
@@ -239,6 +283,7 @@ class Cache:
         source = message.source
         age = max(0.0, source.age.seconds + source.age.nanos / 1e9)
         self._confirmed = _Confirmation(self._clock(), age, source.stale)
+        self._was_told_less = self._from_file = False
         self.live = True
         self.error = None
         if self._options.max_age is None and self.closed is None:

@@ -11,6 +11,7 @@ from providerd.announcer import Announcer
 from providerd.cache import Cache
 from providerd.changes import Cause, Change, Changes
 from providerd.connection import Connection
+from providerd.keeper import Keeper
 from providerd.options import DEFAULT_TARGET, ClientKeywords, ClientOptions
 from providerd.reads import Reads
 from providerd.stream import Stream
@@ -32,12 +33,14 @@ class Client(Reads, Admin):
         """Takes the addresses of daemons, "localhost:50051" by default, and the fields of ClientOptions.
 
         Raises:
-            ValueError: An address or option makes no sense, or a file of certificates or a token is broken.
+            ValueError: An address or option makes no sense, a file of certificates or a token is broken, or a library
+                that an option needs is not installed.
         """
         self.options = ClientOptions(targets=targets or (DEFAULT_TARGET,), **options)
         self._cache = Cache(self.options)
         self._announcer = Announcer(self._cache)
         self._stream = Stream(self._cache, self._announcer, self.options)
+        self._keeper = Keeper(self._cache, self._announcer, self.options)
         self._connection = Connection(self._cache, self.options)
         self._started = False
 
@@ -61,21 +64,24 @@ class Client(Reads, Admin):
         if self.options.watch and not self._started:
             self._started = True
             self._connection.open()
-            self._stream.start(self._connection)
+            self._stream.start(self._connection, self._keeper.start)
 
     async def close(self) -> None:
         """Ends the watch, all iterations and the connection. Reads raise ClosedError from here on."""
         if self._cache.closed:
             return
+        self._keeper.flush()
         self._cache.close(errors.ClosedError("the client is closed"))
         await self._stream.stop()
+        await self._keeper.stop()
         self._announcer.end(None)
         await self._connection.close()
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Waits for the first answer of the daemon, from which on reads have something to go by.
 
-        The answer may be that nobody is active, or be marked stale: `active` and `state` tell.
+        The answer may be that nobody is active, or be marked stale: `active` and `state` tell. With a last-known-good
+        file there is something to go by before, and this waits no longer than until the daemon was tried once.
 
         Args:
             timeout: Seconds to wait; None waits for ever.
@@ -130,7 +136,11 @@ class Client(Reads, Admin):
         cache = self._cache
         try:
             async with asyncio.timeout(timeout):
-                await self._announcer.until(lambda: cache.revision is not None or cache.ended is not None)
+                await self._announcer.until(lambda: cache.live or cache.ended is not None or self._goes_on_from_file)
         except TimeoutError:
             pass
         return cache.revision is not None and cache.closed is None
+
+    @property
+    def _goes_on_from_file(self) -> bool:
+        return self._cache.revision is not None and self._cache.error is not None

@@ -10,6 +10,7 @@ from typing import TypedDict, cast
 
 from providerd.channel import is_unix_socket, stays_on_this_machine, target_uri
 from providerd.credentials import check_token
+from providerd.seal import check_key
 from providerd.secret import Secret
 
 DEFAULT_TARGET = "localhost:50051"
@@ -34,6 +35,9 @@ class ClientKeywords(TypedDict, total=False):
     token: str | Secret | None
     token_file: str | os.PathLike[str] | None
     insecure: bool
+    snapshot_file: str | os.PathLike[str] | None
+    snapshot_key: str | bytes | Secret | None
+    snapshot_max_age: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,18 @@ class ClientOptions:
     # Sends the token even without TLS and beyond this machine, as in a mesh that encrypts by itself.
     insecure: bool = False
 
+    # The last-known-good file: what the watch brings is kept there, and the next process starts from it while the
+    # daemons are away. It needs a directory that only this user and root can write to.
+    snapshot_file: str | os.PathLike[str] | None = None
+
+    # What the key of the active provider is encrypted with in that file, 16 characters or more, as from
+    # `openssl rand -base64 32`. Without it the file holds no key. It takes the extra `snapshot`.
+    snapshot_key: str | bytes | Secret | None = None
+
+    # Files older than this many seconds are refused. The default, a week, is longer than outages last: an older one
+    # was left behind, as in an image. None takes a file of any age.
+    snapshot_max_age: float | None = 7 * 86400.0
+
     def __post_init__(self) -> None:
         target_uri(self.targets)
         if not 1 <= self.heartbeat_interval <= 300:
@@ -100,6 +116,7 @@ class ClientOptions:
             raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout}")
         self._complete_tls()
         self._complete_token()
+        self._complete_snapshot()
 
     @property
     def where(self) -> str:
@@ -135,6 +152,11 @@ class ClientOptions:
         """The token, if it is given as such."""
         return cast("Secret | None", self.token)
 
+    @property
+    def secret_snapshot_key(self) -> Secret | None:
+        """What the last-known-good file is encrypted with."""
+        return cast("Secret | None", self.snapshot_key)
+
     def _complete_tls(self) -> None:
         given = [name for name in ("tls", *_CERTIFICATE_FILES, "tls_server_name") if getattr(self, name)]
         if (self.cert_file is None) is not (self.key_file is None):
@@ -164,3 +186,20 @@ class ClientOptions:
             f"{given} would cross the network in clear: turn on tls or give ca_file, "
             "or say insecure where something else encrypts"
         )
+
+    def _complete_snapshot(self) -> None:
+        if self.snapshot_max_age is not None and not self.snapshot_max_age > 0:
+            raise ValueError(
+                f"snapshot_max_age must be a positive number of seconds or None, not {self.snapshot_max_age}"
+            )
+        if self.snapshot_file is not None and not os.fspath(self.snapshot_file):
+            raise ValueError("snapshot_file is empty: give the path of a file, or None")
+        if self.snapshot_key is None:
+            return
+        if self.snapshot_file is None:
+            raise ValueError("snapshot_key is for a snapshot_file: give both, or no key")
+        if isinstance(self.snapshot_key, bytes):
+            object.__setattr__(self, "snapshot_key", Secret(self.snapshot_key.decode("utf-8", "surrogateescape")))
+        elif isinstance(self.snapshot_key, str):
+            object.__setattr__(self, "snapshot_key", Secret(self.snapshot_key))
+        check_key(cast("Secret", self.snapshot_key), "snapshot_key")

@@ -18,11 +18,14 @@ from providerd.cache import OutOfStepError
 from providerd.v1 import provider_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from providerd.announcer import Announcer
     from providerd.cache import Cache
     from providerd.connection import Connection
     from providerd.credentials import Credentials
     from providerd.options import ClientOptions
+    from providerd.provider import Revision
 
 # No retry mends these; every other end of a stream means to come back. To be unknown to the daemon can pass, where a
 # file that is renewed says who this client is.
@@ -62,9 +65,9 @@ class Stream:
         self._unknown = Backoff(1.0, _UNKNOWN_LIMIT)
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, connection: Connection) -> None:
-        """Starts watching over a connection, in the running event loop."""
-        self._task = asyncio.create_task(self._run(connection), name="providerd-watch")
+    def start(self, connection: Connection, before: Callable[[], Awaitable[None]]) -> None:
+        """Starts watching over a connection, in the running event loop, once what comes before is done."""
+        self._task = asyncio.create_task(self._run(connection, before), name="providerd-watch")
         self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
@@ -75,7 +78,8 @@ class Stream:
             await asyncio.wait([self._task])
             self._task = None  # its traceback holds the channel, and with it gRPC
 
-    async def _run(self, connection: Connection) -> None:
+    async def _run(self, connection: Connection, before: Callable[[], Awaitable[None]]) -> None:
+        await before()
         while True:
             error, pause = await self._watch(connection)
             first = self._cache.error is None
@@ -115,8 +119,8 @@ class Stream:
         return error, self._backoff.next()
 
     async def _receive(self, stub: Any, credentials: Credentials) -> tuple[errors.RpcError, float]:
-        self._cache.subscribed()
-        call = stub.WatchActive(self._request(), metadata=credentials.metadata())
+        request = self._request(self._cache.subscribed())
+        call = stub.WatchActive(request, metadata=credentials.metadata())
         try:
             # Iterating, because read() skips the last messages of a stream that has ended already.
             messages = aiter(call)
@@ -140,10 +144,8 @@ class Stream:
             self._unknown.reset()
         self._announcer.publish(change)
 
-    def _request(self) -> pb.WatchActiveRequest:
+    def _request(self, known: Revision | None) -> pb.WatchActiveRequest:
         seconds, fraction = divmod(self._options.heartbeat, 1)
-        # A key that the daemon could not read before is no change of the store, and no heartbeat would bring it.
-        known = None if self._cache.lacks_credential else self._cache.revision
         return pb.WatchActiveRequest(
             known_revision=None if known is None else known.to_proto(),
             include_credential=self._options.include_credential,

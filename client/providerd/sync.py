@@ -38,7 +38,8 @@ class Client(Reads):
         """Takes the addresses of daemons, "localhost:50051" by default, and the fields of ClientOptions.
 
         Raises:
-            ValueError: An address or option makes no sense, or a file of certificates or a token is broken.
+            ValueError: An address or option makes no sense, a file of certificates or a token is broken, or a library
+                that an option needs is not installed.
         """
         self._client = aio.Client(*targets, **options)
         self._cache = self._client._cache  # what Reads reads, without a detour
