@@ -7,8 +7,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 _DAY = datetime.timedelta(days=1)
 
@@ -33,15 +35,16 @@ class Authority:
         self.ca_file = directory / f"{name}.crt"
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *sans: str, days: float = 1) -> tuple[Path, Path]:
+    def issue(self, name: str, *sans: str, days: float = 1, key: PrivateKey | None = None) -> tuple[Path, Path]:
         """The files of a new certificate and its key, replaced atomically where they exist.
 
         Args:
             name: Of the files and the subject.
             sans: Subject alternative names: host names, addresses, or URIs such as ``spiffe://fleet/worker``.
             days: How long it is valid; negative for one that has expired.
+            key: Its private key, where it is not to be a common one.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(_name(name), self._name, key, days)
             .add_extension(x509.SubjectAlternativeName([_general_name(san) for san in sans]), critical=False)
@@ -65,9 +68,7 @@ def replace(path: Path, content: bytes) -> None:
     new.replace(path)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, days: float = 1) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()

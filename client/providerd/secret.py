@@ -45,6 +45,9 @@ class Secret:
     def __deepcopy__(self, _: object) -> Self:
         return self
 
+    def __getstate__(self) -> Never:
+        raise TypeError("a secret cannot be pickled: ask for it where it is needed")
+
     def __reduce_ex__(self, protocol: object) -> Never:
         raise TypeError("a secret cannot be pickled: ask for it where it is needed")
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import structlog
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from providerd_server.errors import ConfigurationError
 from providerd_server.reloading import Reloaded
 
 log = structlog.get_logger(__name__)
+
+_SOON = timedelta(days=7)
 
 
 class Certificates:
@@ -37,7 +43,7 @@ class Certificates:
             log.warning("every user of this machine may read the TLS key", path=str(key_file), hint="chmod o-rw")
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """What a gRPC server listens with; gRPC asks for the newest certificate at each handshake."""
+        """What one address is listened on with; gRPC asks for the newest certificate at each handshake."""
         given = self.files.value
 
         def newest() -> grpc.ServerCertificateConfiguration | None:
@@ -54,39 +60,55 @@ class Certificates:
         )
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._check(self._cert_file, "PROVIDERD_TLS_CERT_FILE")
-        self._check(self._key_file, "PROVIDERD_TLS_KEY_FILE")
-        try:
-            # The empty passphrase keeps an encrypted key from asking for one on the terminal.
-            context.load_cert_chain(self._cert_file, self._key_file, password="")
-        except (OSError, ValueError) as error:
+        # Each file is read once, so that what is checked is what is used.
+        chain = _content(self._cert_file, "PROVIDERD_TLS_CERT_FILE")
+        key = _content(self._key_file, "PROVIDERD_TLS_KEY_FILE")
+        if problem := _problem(chain, key):
             raise ConfigurationError(
-                f"the TLS certificate {self._cert_file} and the key {self._key_file} cannot be used together"
-                f" ({_why(error)}); both must be PEM, the key without a passphrase and of this certificate"
-            ) from None
-        return grpc.ssl_server_certificate_configuration(
-            [(self._key_file.read_bytes(), self._cert_file.read_bytes())], root_certificates=self._authorities(context)
-        )
-
-    def _authorities(self, context: ssl.SSLContext) -> bytes | None:
-        if self._client_ca_file is None:
-            return None
-        self._check(self._client_ca_file, "PROVIDERD_TLS_CLIENT_CA_FILE")
-        try:
-            context.load_verify_locations(self._client_ca_file)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                f"the authorities of clients in {self._client_ca_file} cannot be used ({_why(error)}); they must be PEM"
-            ) from None
-        return self._client_ca_file.read_bytes()
-
-    def _check(self, path: Path, setting: str) -> None:
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise ConfigurationError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+                f"the TLS certificate {self._cert_file} and the key {self._key_file} cannot be used: {problem}"
+            )
+        authorities = None
+        if self._client_ca_file is not None:
+            authorities = _content(self._client_ca_file, "PROVIDERD_TLS_CLIENT_CA_FILE")
+            if not _certificates(authorities):
+                raise ConfigurationError(
+                    f"the authorities of clients in {self._client_ca_file} cannot be used: they must be PEM"
+                )
+        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
 
 
-def _why(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or type(error).__name__).lower().replace("_", " ")
+def _content(path: Path, setting: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+
+
+def _problem(chain: bytes, key: bytes) -> str | None:
+    """What is wrong with a certificate and its key, for a server that speaks TLS with gRPC's BoringSSL."""
+    certificates = _certificates(chain)
+    if not certificates:
+        return "the certificate is not PEM"
+    try:
+        private = load_pem_private_key(key, None)
+    except TypeError:
+        return "the key has a passphrase; remove it"
+    except (ValueError, UnsupportedAlgorithm):
+        return "the key is not PEM"
+    leaf, now = certificates[0], datetime.now(UTC)
+    if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        return "the key must be RSA or ECDSA"
+    if private.public_key() != leaf.public_key():
+        return "the key is another certificate's"
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        return f"the certificate is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc}, not now"
+    if leaf.not_valid_after_utc - now < _SOON:
+        log.warning("the TLS certificate is about to expire; replace its files", expires=str(leaf.not_valid_after_utc))
+    return None
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        return []

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import structlog
 
 from providerd.cli.output import print_json, print_table
 from providerd.secret import Secret
-from providerd_server import app, logs
+from providerd_server import app
 from providerd_server import migrate as migrations
 from providerd_server.databases import data_dir_option, database, embedded, told_in_one_line
-from providerd_server.described import describe, unknown_settings
 from providerd_server.errors import ConfigurationError
 from providerd_server.security import Security
 from providerd_server.settings import Settings, load
-from providerd_server.store.tls import Trust
-
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-_log_level = click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
+from providerd_server.starting import (
+    log_format_option,
+    log_level_option,
+    print_config_option,
+    print_settings,
+    run,
+    start_logging,
 )
+from providerd_server.store.tls import Trust
 
 
 @click.command()
@@ -41,11 +37,11 @@ _log_level = click.option(
     "--insecure",
     is_flag=True,
     default=None,
-    help="Listen beyond this machine without TLS or tokens, and reach a database there without verifying it.",
+    help="Listen beyond this machine without TLS or authentication.",
 )
-@_log_level
-@click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
-@click.option("--print-config", is_flag=True, help="Print the effective settings with their sources, and exit.")
+@log_level_option
+@log_format_option
+@print_config_option
 def serve(print_config: bool, **flags: Any) -> None:
     """Run the daemon.
 
@@ -57,11 +53,9 @@ def serve(print_config: bool, **flags: Any) -> None:
     with told_in_one_line():
         settings = load(**flags)
         if print_config:
-            _print_config(settings, flags)
+            print_settings(settings, flags)
             return
-        logs.configure(settings.log_level, settings.log_format)
-        for name in unknown_settings():
-            log.warning("a setting of this name does not exist", name=name, hint="--print-config lists all")
+        start_logging(settings)
         security = Security.of(settings)
         if settings.database_url is not None:
             _serve(settings, settings.database_url, security, migrate_first=bool(settings.migrate))
@@ -83,7 +77,7 @@ def migrate() -> None:
 def up(**flags: Any) -> None:
     """Apply what is missing."""
     with told_in_one_line(), database(settings := load(**flags)) as url:
-        applied = _run(migrations.up(url.reveal(), Trust.of(settings)))
+        applied = run(migrations.up(url.reveal(), Trust.of(settings)))
     for migration in applied:
         click.echo(f"applied {migration.name}")
     if not applied:
@@ -96,7 +90,7 @@ def up(**flags: Any) -> None:
 def status(as_json: bool, **flags: Any) -> None:
     """Show what is applied; exit code 1 when something is missing."""
     with told_in_one_line(), database(settings := load(**flags)) as url:
-        listed = _run(migrations.status(url.reveal(), Trust.of(settings)))
+        listed = run(migrations.status(url.reveal(), Trust.of(settings)))
     if as_json:
         print_json([_as_json(migration) for migration in listed])
     else:
@@ -113,7 +107,7 @@ def rollback(yes: bool, **flags: Any) -> None:
     with told_in_one_line(), database(settings := load(**flags)) as url:
         if not yes:
             click.confirm("This deletes all providers, their keys and their history. Go on?", abort=True)
-        _run(migrations.rollback(url.reveal(), Trust.of(settings)))
+        run(migrations.rollback(url.reveal(), Trust.of(settings)))
     click.echo("rolled back: the schema is gone")
 
 
@@ -140,22 +134,8 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
 
 def _serve(settings: Settings, url: Secret, security: Security, *, migrate_first: bool) -> None:
     if migrate_first:
-        _run(migrations.up(url.reveal(), Trust.of(settings)))
-    _run(app.serve(settings, url, security))
-
-
-def _run(main: Coroutine[Any, Any, T]) -> T:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
-
-
-def _print_config(settings: Settings, flags: dict[str, Any]) -> None:
-    described = describe(settings, **flags)
-    print_table(("setting", "value", "source"), [(each.name, each.value, each.source) for each in described])
+        run(migrations.up(url.reveal(), Trust.of(settings)))
+    run(app.serve(settings, url, security))
 
 
 def _as_row(migration: migrations.Migration) -> tuple[str, str, str]:

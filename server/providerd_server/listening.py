@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,6 @@ from grpc_reflection.v1alpha import reflection
 
 from providerd_server.certificates import Certificates
 from providerd_server.errors import ConfigurationError
-from providerd_server.rpc import is_local
 from providerd_server.service import SERVICE_NAME
 from providerd_server.serving_settings import ServingSettings
 
@@ -81,12 +81,11 @@ def listen(
     Raises:
         ConfigurationError: An address cannot be taken.
     """
-    credentials = certificates.server_credentials() if certificates else None
     taken = []
     for address in addresses:
         try:
             _try(address)
-            port = _add(server, address, credentials, socket_mode)
+            port = _add(server, address, certificates, socket_mode)
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be bound"
             raise ConfigurationError(
@@ -102,6 +101,9 @@ def check_exposure(settings: ServingSettings) -> None:
     Raises:
         ConfigurationError: An address is not of this machine alone, TLS or authentication is off, and ``insecure`` too.
     """
+    open_to_all = settings.socket_mode & 0o006 and settings.access_file is None
+    if open_to_all and any(address.startswith("unix:") for address in settings.listen):
+        log.warning("every user of this machine may switch providers, as PROVIDERD_SOCKET_MODE says")
     exposed = [address for address in settings.listen if not _is_loopback(address)]
     lacking = [
         what
@@ -128,14 +130,15 @@ def check_exposure(settings: ServingSettings) -> None:
     )
 
 
-def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, socket_mode: int) -> int:
+def _add(server: grpc.aio.Server, address: str, certificates: Certificates | None, socket_mode: int) -> int:
     if not address.startswith("unix:"):
-        port: int = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-        return port
+        if certificates is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, certificates.server_credentials()))
     # Nobody can connect in the moment before the permissions are those wanted.
     before = os.umask(0o777)
     try:
-        port = server.add_insecure_port(address)
+        port: int = server.add_insecure_port(address)
     finally:
         os.umask(before)
     Path(address.removeprefix("unix:").removeprefix("//")).chmod(socket_mode)
@@ -144,7 +147,7 @@ def _add(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredenti
 
 def _lock(path: str) -> int:
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on unix:{path}: {error.strerror}; set PROVIDERD_LISTEN") from None
     try:
@@ -169,8 +172,14 @@ def _try(address: str) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    # In the form in which gRPC names peers, so that one rule serves both.
-    return address.startswith("localhost:") or any(is_local(f"{family}{address}") for family in ("", "ipv4:", "ipv6:"))
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name that begins like a loopback address is none.
+        return False
 
 
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:
@@ -184,6 +193,7 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_concurrent_streams", settings.max_streams),
         ("grpc.server_handshake_timeout_ms", int(settings.handshake_timeout * 1000)),
         ("grpc.max_connection_idle_ms", int(settings.idle_timeout * 1000)),
         # Finds peers that vanished without a word.

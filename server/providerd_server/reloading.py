@@ -47,7 +47,7 @@ class Reloaded(Generic[T]):
             return False
         try:
             value = self._read()
-        except ConfigurationError as error:
+        except (ConfigurationError, OSError) as error:
             self._seen = signature
             log.error("a file changed and cannot be used; what was in force stays so", what=self.what, error=str(error))
             return False

@@ -97,6 +97,7 @@ def _limits(settings: ServingSettings) -> Limits:
         watches=settings.max_watches,
         watches_per_principal=settings.max_watches_per_principal,
         failures=settings.max_auth_failures,
+        patience=settings.handshake_timeout,
     )
 
 

@@ -71,7 +71,10 @@ class ServingSettings(BaseSettings):
     max_watches_per_principal: int = Field(
         default=1_000, ge=1, description="Most watches at once of one principal, where authentication is on."
     )
-    handshake_timeout: Seconds = Field(default=10.0, description="Seconds a new connection may take to shake hands.")
+    max_streams: int = Field(default=5_000, ge=1, description="Most calls and watches at once on one connection.")
+    handshake_timeout: Seconds = Field(
+        default=10.0, description="Seconds a connection may take to shake hands, and a call to send its request."
+    )
     idle_timeout: Seconds = Field(default=300.0, description="Seconds until a connection without calls is closed.")
     max_auth_failures: int = Field(
         default=60, ge=1, description="Most failed authentications a minute of one host that are answered in detail."

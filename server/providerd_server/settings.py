@@ -63,9 +63,8 @@ class Settings(ServingSettings):
         description="The authorities that the database's certificate is checked by; default: the system's.",
     )
 
-    insecure: bool = Field(
-        default=False,
-        description="Listen beyond this machine without TLS or authentication, and reach a database there unverified.",
+    database_insecure: bool = Field(
+        default=False, description="Reach a database beyond this machine unverified, where its URL asks for that."
     )
     dev: bool = Field(
         default=False,

@@ -229,7 +229,7 @@ async def test_modes_that_verify_nothing_are_refused_at_start(server: Server, mo
     said = await refused_at_start(server.url(sslmode=mode), server.trust)
     assert said == (
         f"sslmode={mode} would show passwords and keys to whoever is on the way to db.example.test: use"
-        " sslmode=verify-full, or where the network is to be trusted, PROVIDERD_INSECURE=true"
+        " sslmode=verify-full, or where the network is to be trusted, PROVIDERD_DATABASE_INSECURE=true"
     )
 
 

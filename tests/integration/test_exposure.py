@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from access import AccessFile, call, until_serving, watch
+from access import AccessFile, bearer, call, until_serving, watch
 from serving import Serving, error_info, serving
 from structlog.testing import capture_logs
 
@@ -18,7 +18,9 @@ from providerd_server.settings import load
 from tests.certificates import Authority
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "example.com:50051"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "example.com:50051", "127.0.0.1.nip.io:1"]
+)
 def test_beyond_this_machine_takes_tls_and_authentication(tmp_path: Path, address: str) -> None:
     cert, key = Authority(tmp_path).issue("daemon", "localhost")
     access = AccessFile(tmp_path / "access.json").path
@@ -97,6 +99,26 @@ async def test_unary_calls_in_flight_are_capped(database: str) -> None:
         await call(daemon, "SwitchProvider", providerName="groq")
 
 
+async def test_a_call_that_sends_no_request_is_not_let_in_without_a_token_nor_kept_with_one(
+    database: str, tmp_path: Path
+) -> None:
+    access = AccessFile(tmp_path / "access.json")
+    token = access.token("worker", "read")
+    method = "/providerd.v1.ProviderService/ListProviders"
+    async with (
+        serving(database, ready=False, access_file=access.path, handshake_timeout=1) as daemon,
+        grpc.aio.insecure_channel(daemon.address) as channel,
+    ):
+        await until_serving(channel)
+        # Headers alone, as a stream that has sent nothing yet.
+        unknown = [channel.stream_unary(method)() for _ in range(500)]
+        codes = await asyncio.wait_for(asyncio.gather(*(each.code() for each in unknown)), 20)
+        assert set(codes) <= {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        known = channel.stream_unary(method)(metadata=bearer(token))
+        assert await asyncio.wait_for(known.code(), 10) is grpc.StatusCode.INVALID_ARGUMENT
+        await call(daemon, "ListProviders", token)
+
+
 async def test_failed_authentications_of_one_host_are_answered_shortly_beyond_a_rate(
     database: str, tmp_path: Path
 ) -> None:
@@ -148,9 +170,10 @@ async def test_connections_that_say_nothing_are_closed_and_bounded(database: str
 
 
 async def test_a_connection_without_calls_is_closed_and_its_client_comes_back(database: str) -> None:
-    async with serving(database, idle_timeout=0.5) as daemon, grpc.aio.insecure_channel(
-        daemon.address, options=[("grpc.use_local_subchannel_pool", 1)]
-    ) as channel:
+    async with (
+        serving(database, idle_timeout=0.5) as daemon,
+        grpc.aio.insecure_channel(daemon.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel,
+    ):
         stub = ProviderServiceStub(channel)
         await stub.ListProviders(pb.ListProvidersRequest(), timeout=5)
         async with asyncio.timeout(10):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +12,10 @@ from typing import Any
 import grpc
 import pytest
 from access import UPSERT, AccessFile, until_serving
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from google.protobuf.json_format import ParseDict
-from serving import Serving, error_info, serving
+from serving import Serving, error_info, free_port, serving
 
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
@@ -36,7 +39,8 @@ async def tls_daemon(
     ca = {"tls_client_ca_file": authority.ca_file} if mutual else {}
     async with serving(database, ready=False, tls_cert_file=cert, tls_key_file=key, **ca, **flags) as daemon:
         client = authority.issue("probe", "probe") if mutual else None
-        async with channel_to(daemon, authority, client) as channel:
+        first = dataclasses.replace(daemon, address=daemon.address.partition(",")[0])
+        async with channel_to(first, authority, client) as channel:
             await until_serving(channel)
         yield daemon
 
@@ -122,6 +126,35 @@ async def test_a_certificate_is_a_principal_by_its_subject_alternative_name(
             assert error_info(denied.value).reason == "CERTIFICATE_UNKNOWN"
 
 
+async def test_a_name_that_grpc_would_cut_short_is_nobodys(database: str, tmp_path: Path, authority: Authority) -> None:
+    access = AccessFile(tmp_path / "access.json")
+    access.certificate("worker", "worker.example", "read")
+    async with tls_daemon(database, authority, mutual=True, access_file=access.path) as daemon:
+        for sans, known in ((["worker.example"], True), (["worker.example\0.evil.example"], False)):
+            async with channel_to(daemon, authority, authority.issue("client", *sans)) as channel:
+                answer = ProviderServiceStub(channel).ListProviders(pb.ListProvidersRequest(), timeout=5)
+                code = await answer.code()
+                assert code is (grpc.StatusCode.OK if known else grpc.StatusCode.UNAUTHENTICATED)
+
+
+async def test_every_address_has_the_newest_certificate(database: str, authority: Authority) -> None:
+    ports = free_port(), free_port()
+    addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+    async with tls_daemon(database, authority, address=addresses) as daemon:
+        first = [await serial_of(replace_address(daemon, port), authority) for port in ports]
+        authority.issue("daemon", *LOCAL)
+
+        async def renewed() -> bool:
+            now = [await serial_of(replace_address(daemon, port), authority) for port in ports]
+            return now[0] == now[1] != first[0]
+
+        await until(renewed)
+
+
+def replace_address(daemon: Serving, port: int) -> Serving:
+    return dataclasses.replace(daemon, address=f"127.0.0.1:{port}")
+
+
 async def test_a_certificate_is_replaced_and_garbage_is_not_taken_under_open_watches(
     database: str, authority: Authority, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +214,7 @@ async def next_active(watch: Any) -> pb.ActiveEvent:
             return message.active
 
 
-@pytest.mark.parametrize("broken", ["cert", "key", "both", "missing", "encrypted key"])
+@pytest.mark.parametrize("broken", ["cert", "key", "both", "missing", "encrypted key", "expired", "a kind gRPC lacks"])
 def test_broken_files_are_refused_at_the_start(tmp_path: Path, authority: Authority, broken: str) -> None:
     cert, key = authority.issue("daemon", *LOCAL)
     if broken in ("cert", "both"):
@@ -192,6 +225,10 @@ def test_broken_files_are_refused_at_the_start(tmp_path: Path, authority: Author
         key.unlink()
     if broken == "encrypted key":
         key.write_bytes(encrypted(key.read_bytes()))
+    if broken == "expired":
+        authority.issue("daemon", *LOCAL, days=-1)
+    if broken == "a kind gRPC lacks":
+        authority.issue("daemon", *LOCAL, key=ed25519.Ed25519PrivateKey.generate())
     with pytest.raises(ConfigurationError) as refused:
         Certificates(cert, key, None)
     assert str(key) in str(refused.value)
@@ -199,8 +236,6 @@ def test_broken_files_are_refused_at_the_start(tmp_path: Path, authority: Author
 
 
 def encrypted(pem: bytes) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
     return serialization.load_pem_private_key(pem, None).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -211,7 +246,7 @@ def encrypted(pem: bytes) -> bytes:
 def test_a_key_of_another_certificate_is_refused(authority: Authority) -> None:
     cert, _ = authority.issue("daemon", *LOCAL)
     _, key = authority.issue("other", *LOCAL)
-    with pytest.raises(ConfigurationError, match="cannot be used together"):
+    with pytest.raises(ConfigurationError, match="another certificate's"):
         Certificates(cert, key, None)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+import ssl
+from collections.abc import Iterable, Mapping
 
 from providerd_server.access.principals import Presented
 from providerd_server.errors import Kind, Refusal
@@ -27,7 +28,7 @@ def presented_by(context: Context) -> Presented:
     if headers:
         return Presented.bearer(_token(headers[0]))
     identity = context.auth_context()
-    uris, names = _texts(identity.get("peer_uri", ())), _texts(identity.get("peer_dns", ()))
+    uris, names = _names(identity, "peer_uri", 0x86), _names(identity, "peer_dns", 0x82)
     if not uris and not names:
         raise _unauthenticated("TOKEN_MISSING", "authentication is needed: send metadata `authorization: Bearer TOKEN`")
     return Presented(uris=uris, dns_names=names)
@@ -72,8 +73,24 @@ def _token(header: str | bytes) -> bytes:
     return match[1]
 
 
-def _texts(values: Iterable[bytes]) -> frozenset[str]:
-    return frozenset(value.decode("utf-8", "replace") for value in values)
+def _names(identity: Mapping[str, Iterable[bytes]], kind: str, tag: int) -> frozenset[str]:
+    """The subject alternative names of a kind, as they are in the certificate.
+
+    gRPC ends a name at its first NUL, and so may make another's name of it; hence only a name is taken that the
+    certificate holds with that length. The tags: RFC 5280, section 4.2.1.6.
+    """
+    pem = b"".join(identity.get("x509_pem_cert", ())).decode("ascii", "replace")
+    der = ssl.PEM_cert_to_DER_cert(pem) if pem else b""
+    found = [value for value in identity.get(kind, ()) if bytes([tag]) + _length(value) + value in der]
+    return frozenset(value.decode("ascii") for value in found if value.isascii())
+
+
+def _length(value: bytes) -> bytes:
+    # DER: X.690, section 8.1.3.
+    if len(value) < 128:
+        return bytes([len(value)])
+    digits = len(value).to_bytes((len(value).bit_length() + 7) // 8, "big")
+    return bytes([0x80 | len(digits)]) + digits
 
 
 def _unauthenticated(reason: str, message: str) -> Refusal:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,6 +24,8 @@ from providerd_server.rpc import Context, Handler, abort, is_local, malformed
 
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
+Behavior: TypeAlias = "Callable[[AsyncIterator[Any], Context], Awaitable[Any]]"
+
 _HEALTH = "/grpc.health.v1.Health/"
 
 
@@ -36,12 +38,14 @@ class Limits:
         watches: Streams.
         watches_per_principal: Streams of one principal.
         failures: Failed authentications a minute of one host that are answered one by one.
+        patience: Seconds that a call may take to send its request.
     """
 
     calls: int
     watches: int
     watches_per_principal: int
     failures: int
+    patience: float
 
 
 @dataclass(eq=False, slots=True)
@@ -73,45 +77,53 @@ class Guard(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Puts itself before the handler of a call."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
+        """Puts itself before the handler of a call.
+
+        Every call is taken as a stream of requests, since gRPC runs the handlers of those as soon as the metadata is
+        there: nobody unknown gets to send a request, or to hold a call open by not sending it.
+        """
+        handler: Any = await continuation(handler_call_details)
         if handler is None:
             return None
+        method = handler_call_details.method
+        # Were gRPC to decode requests, it would quote its error to the peer.
         if handler.response_streaming:
-            return self._guard_stream(method, handler)
-        return self._guard_unary(method, handler)
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(method, handler), None, handler.response_serializer
+            )
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, handler), None, handler.response_serializer)
 
     async def follow(self) -> None:
         """Ends the streams of those who are no longer let in, until cancelled; see ``Registry.file`` for reloads."""
         while True:
             await asyncio.sleep(INTERVAL)
             for stream in tuple(self._streams):
-                if (refusal := self._lost(stream)) is not None:
+                # One that is ending already cannot be ended again.
+                if stream.refusal is None and (refusal := self._lost(stream)) is not None:
                     stream.refusal = refusal
                     stream.lease.reschedule(asyncio.get_running_loop().time())
 
-    def _guard_unary(self, method: str, handler: Any) -> Handler:
-        async def behave(request: Any, context: Context) -> Any:
+    def _unary(self, method: str, handler: Any) -> Behavior:
+        async def behave(requests: AsyncIterator[Any], context: Context) -> Any:
             try:
                 caller, _ = self._admit(method, context)
-                # Whether it serves, a daemon says even when it is busy.
-                with nullcontext() if method.startswith(_HEALTH) else self._counted_call(), calling(caller):
-                    return await handler.unary_unary(_decoded(handler, request), context)
+                with self._counted_call(method), calling(caller):
+                    return await handler.unary_unary(await self._only(handler, requests), context)
             except Exception as error:
                 await abort(context, error)
 
-        return grpc.unary_unary_rpc_method_handler(behave, None, handler.response_serializer)
+        return behave
 
-    def _guard_stream(self, method: str, handler: Any) -> Handler:
-        inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
-
-        async def behave(request: Any, context: Context) -> None:
+    def _stream(self, method: str, handler: Any) -> Behavior:
+        async def behave(requests: AsyncIterator[Any], context: Context) -> None:
             try:
                 caller, presented = self._admit(method, context)
                 owner = caller.principal.name if caller.principal else None
                 async with self._open_stream(caller, presented, _HEALTH if method.startswith(_HEALTH) else owner):
-                    answers = inner(_decoded(handler, request), context)
+                    if not handler.request_streaming:
+                        answers = handler.unary_stream(await self._only(handler, requests), context)
+                    else:
+                        answers = handler.stream_stream((_decoded(handler, each) async for each in requests), context)
                     if inspect.isasyncgen(answers):
                         async for answer in answers:
                             await context.write(answer)
@@ -120,10 +132,21 @@ class Guard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 await abort(context, error)
 
-        make = (
-            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
-        return make(behave, None, handler.response_serializer)
+        return behave
+
+    async def _only(self, handler: Any, requests: AsyncIterator[bytes]) -> Any:
+        """The request of a call that takes one."""
+        try:
+            async with asyncio.timeout(self._limits.patience):
+                return _decoded(handler, await anext(requests))
+        except TimeoutError:
+            raise Refusal(
+                Kind.INVALID_ARGUMENT,
+                "REQUEST_MISSING",
+                f"the call has not sent its request within {self._limits.patience:g} s",
+            ) from None
+        except StopAsyncIteration:
+            raise Refusal(Kind.INVALID_ARGUMENT, "REQUEST_MISSING", "the call has no request") from None
 
     def _admit(self, method: str, context: Context) -> tuple[Caller, Presented]:
         """Who calls, once it is known that they may; raises ``Refusal``."""
@@ -158,7 +181,11 @@ class Guard(grpc.aio.ServerInterceptor):
         return missing(lost[0], now) if lost else None
 
     @contextmanager
-    def _counted_call(self) -> Iterator[None]:
+    def _counted_call(self, method: str) -> Iterator[None]:
+        if method.startswith(_HEALTH):
+            # To be busy is not to be ill.
+            yield
+            return
         if self._calls >= self._limits.calls:
             raise _too_many("TOO_MANY_CALLS", "calls in flight", self._limits.calls)
         self._calls += 1
@@ -197,16 +224,9 @@ class Guard(grpc.aio.ServerInterceptor):
             raise _too_many("TOO_MANY_WATCHES", f"watches of {owner}", self._limits.watches_per_principal)
 
 
-def _decoded(handler: Any, request: Any) -> Any:
-    """What a handler takes, of the bytes that came. Were gRPC to decode them, it would quote its error to the peer."""
+def _decoded(handler: Any, data: bytes) -> Any:
     if handler.request_deserializer is None:
-        return request
-    if handler.request_streaming:
-        return (_message(handler, data) async for data in request)
-    return _message(handler, request)
-
-
-def _message(handler: Any, data: bytes) -> Any:
+        return data
     try:
         return handler.request_deserializer(data)
     except DecodeError:

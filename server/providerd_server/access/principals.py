@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def read_access_file(path: Path) -> AccessFile:
         ConfigurationError: It is not there, not as it must be, or others may write it.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
         text = path.read_text("utf-8")
     except FileNotFoundError:
         raise ConfigurationError(
@@ -163,7 +164,11 @@ def read_access_file(path: Path) -> AccessFile:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigurationError(f"the access file {path} cannot be read: {why}") from None
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if found.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            f"the access file {path} is another user's, who could let themselves in; run: chown {os.geteuid()} {path}"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigurationError(
             f"the access file {path} may be written by others, who could let themselves in; run: chmod go-w {path}"
         )

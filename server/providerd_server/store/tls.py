@@ -57,7 +57,7 @@ class Trust:
     @classmethod
     def of(cls, settings: Settings) -> Trust:
         """What the settings say."""
-        return cls(settings.database_ca_file, settings.insecure)
+        return cls(settings.database_ca_file, settings.database_insecure)
 
 
 STRICT = Trust()
@@ -95,7 +95,7 @@ async def open_connection(url: Secret, trust: Trust, **options: Any) -> asyncpg.
             raise
         raise UntrustedError(
             f"the database {way.place} offers no TLS, which sslmode={way.mode} needs: set ssl = on there, or where the"
-            " network is to be trusted, sslmode=disable here and PROVIDERD_INSECURE=true"
+            " network is to be trusted, sslmode=disable here and PROVIDERD_DATABASE_INSECURE=true"
         ) from None
     return connection
 
@@ -190,7 +190,7 @@ class _Way:
             )
         raise ConfigurationError(
             f"sslmode={self.mode} would show passwords and keys to whoever is on the way to {self.place}:"
-            " use sslmode=verify-full, or where the network is to be trusted, PROVIDERD_INSECURE=true"
+            " use sslmode=verify-full, or where the network is to be trusted, PROVIDERD_DATABASE_INSECURE=true"
         )
 
     def _find_root(self) -> tuple[str, Path] | None:
