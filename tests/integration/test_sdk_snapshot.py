@@ -366,8 +366,11 @@ class TestRefused:
     ) -> None:
         message = active(7, with_key(), "INITIAL", key=KEY)
         await kept(server, path, message, include_credential=True, snapshot_key=PASSPHRASE)
-        async with Client(server.address, snapshot_file=path, snapshot_key="another-passphrase", timeout=0.2) as client:
-            assert client.state is State.CONNECTING
+        client = Client(server.address, snapshot_file=path, snapshot_key="another-passphrase")
+        await client.start()
+        await client._announcer.until(lambda: client.error is not None)
+        assert client.state is State.CONNECTING
+        await client.close()
         assert [each.split(str(path))[1] for each in warnings()] == [
             " was written with another snapshot_key, or changed since"
         ]
