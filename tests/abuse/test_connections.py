@@ -14,7 +14,7 @@ import pytest
 
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
-from tests.abuse.case import SERVICE
+from tests.abuse.case import SERVICE, bearer
 from tests.abuse.frames import BEGIN, END_HEADERS, HEADERS, PREFACE, broken, call, frame
 from tests.abuse.tally import Tally
 from tests.abuse.wire import headers, wire
@@ -34,8 +34,8 @@ _PATIENCE = 30
 class Target:
     """A daemon with TLS on TCP, and without on a unix socket; it closes soon what says nothing."""
 
-    def __init__(self, daemon: DaemonProcess, socket: str, authority: Authority) -> None:
-        self.daemon, self.socket, self.secure = daemon, socket, daemon.address
+    def __init__(self, daemon: DaemonProcess, socket: str, authority: Authority, token: str) -> None:
+        self.daemon, self.socket, self.secure, self.token = daemon, socket, daemon.address, token
         self._credentials = grpc.ssl_channel_credentials(authority.ca_file.read_bytes())
 
     @property
@@ -55,14 +55,16 @@ class Target:
         before = self.descriptors
         async with self._channel() as channel:
             stub: Any = ProviderServiceStub(channel)
-            watch = stub.WatchActive(pb.WatchActiveRequest())
+            good = bearer(self.token)
+            watch = stub.WatchActive(pb.WatchActiveRequest(), metadata=good)
             await watch.read()
             yield
-            await stub.ListProviders(pb.ListProvidersRequest(), timeout=_PATIENCE)
+            await stub.ListProviders(pb.ListProvidersRequest(), timeout=_PATIENCE, metadata=good)
             assert not watch.done()
             async with self._channel() as late:
                 newcomer: Any = ProviderServiceStub(late)
-                await newcomer.ListProviders(pb.ListProvidersRequest(), timeout=_PATIENCE, wait_for_ready=True)
+                request = pb.ListProvidersRequest()
+                await newcomer.ListProviders(request, timeout=_PATIENCE, wait_for_ready=True, metadata=good)
         await self.back_to(before)
         assert self.daemon.running
         # Each line is the daemon's own: nobody else writes into its log, and nothing failed.
@@ -83,6 +85,7 @@ def target(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     with running_daemon(
         world.dsn,
         DB_ENCRYPTION_KEY=PASSPHRASE,
+        PROVIDERD_ACCESS_FILE=str(world.access.path),
         PROVIDERD_LISTEN=f"127.0.0.1:0,unix://{socket}",
         PROVIDERD_TLS_CERT_FILE=str(cert),
         PROVIDERD_TLS_KEY_FILE=str(key),
@@ -90,7 +93,7 @@ def target(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         PROVIDERD_IDLE_TIMEOUT="1",
         PROVIDERD_MAX_CONNECTIONS=str(_MOST),
     ) as daemon:
-        yield Target(daemon, f"unix:{socket}", authority)
+        yield Target(daemon, f"unix:{socket}", authority, world.tokens["neighbour"])
 
 
 def client_hello() -> bytes:
@@ -153,7 +156,7 @@ async def test_a_call_that_never_ends_keeps_nobody_waiting(target: Target, tally
             await connection.flush(BEGIN + words)
         async with wire(target.socket) as other:
             await other.begin()
-            stream = other.open(headers(_RPC), b"")
+            stream = other.open(headers(_RPC, (b"authorization", f"Bearer {target.token}".encode())), b"")
             await other.flush()
             assert (await other.answer(stream)).code == "OK"
     tally.tried(IDLE, _OF_A_KIND * len(unfinished))
