@@ -80,8 +80,9 @@ def provider_message(provider: StoredProvider) -> pb.Provider:
     for name in ("context_window_tokens", "max_output_tokens_limit"):
         if (limit := getattr(provider, name)) is not None:
             setattr(message, name, limit)
-    message.create_time.FromDatetime(provider.created_at)
-    message.update_time.FromDatetime(provider.updated_at)
+    for name, time in (("create_time", provider.created_at), ("update_time", provider.updated_at)):
+        if time is not None:
+            getattr(message, name).FromDatetime(time)
     return message
 
 

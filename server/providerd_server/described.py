@@ -12,6 +12,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from providerd.secret import Secret
 from providerd_server.serving_settings import ServingSettings, environment_name, given_flags
 from providerd_server.settings import Settings, place_of
+from providerd_server.sidecar_settings import SidecarSettings
 
 # Read by the command line and by the tests, not by the daemon.
 _NAMES_OF_CLIENTS = {
@@ -53,7 +54,8 @@ def describe(settings: ServingSettings, **flags: Any) -> list[Described]:
 
 def unknown_settings() -> list[str]:
     """The names in the environment and in ``.env`` that look like settings and are none."""
-    known = {environment_name(Settings, field) for field in Settings.model_fields} | _NAMES_OF_CLIENTS
+    kinds: tuple[type[ServingSettings], ...] = (Settings, SidecarSettings)
+    known = {environment_name(kind, field) for kind in kinds for field in kind.model_fields} | _NAMES_OF_CLIENTS
     given = {*os.environ, *dotenv_values(".env")}
     return sorted(name for name in given if name.upper().startswith("PROVIDERD_") and name.upper() not in known)
 

@@ -102,7 +102,7 @@ def not_ready() -> Refusal:
     return Refusal(
         Kind.UNAVAILABLE,
         "NOT_READY",
-        "the daemon has not read the database yet; try again, and if this lasts see its log",
+        "the daemon has nothing to answer from yet; try again, and if this lasts see its log",
     )
 
 

@@ -63,11 +63,16 @@ class State:
 
 
 class Mailbox:
-    """One watcher's view of the hub: the newest state, and a bell that rings when there is a newer one."""
+    """One watcher's view of the hub: the newest state, and a bell that rings when there is a newer one.
 
-    __slots__ = ("_bell", "_hub")
+    Attributes:
+        told_stale: Whether the watcher was last told that the state is stale; None before it was told anything.
+    """
+
+    __slots__ = ("_bell", "_hub", "told_stale")
 
     def __init__(self, hub: Hub) -> None:
+        self.told_stale: bool | None = None
         self._hub = hub
         self._bell = asyncio.Event()
 
@@ -110,7 +115,7 @@ class Hub:
     def publish(self, snapshot: Snapshot) -> None:
         """Makes ``snapshot`` the current one. Publishing the current one again changes nothing."""
         before = self.state
-        if before is not None and before.snapshot == snapshot:
+        if before is not None and before.snapshot == snapshot and _same_key(before.snapshot, snapshot):
             return
         self.state = _next_state(before, snapshot)
         if before is not None and before.epoch != self.state.epoch:
@@ -147,12 +152,12 @@ class Hub:
         return known.revision.number < told.number
 
     async def follow_freshness(self, is_stale: Callable[[], bool]) -> None:
-        """Rings all mailboxes whenever the state turns stale, and when it no longer is; until cancelled."""
-        before = False
+        """Rings whoever was told that the state is fresh and it is stale, or the other way round; until cancelled."""
         while True:
-            if (now := is_stale()) is not before:
-                before = now
-                self._ring_all()
+            wrong = not is_stale()
+            for mailbox in self._mailboxes:
+                if mailbox.told_stale is wrong:
+                    mailbox.ring()
             await asyncio.sleep(_FRESHNESS_INTERVAL)
 
     async def wait_ready(self) -> None:
@@ -183,7 +188,8 @@ def cause_between(before: State, after: State) -> Cause | None:
     if old is None or old.provider_name != new.provider_name:
         return Cause.SWITCHED
     if old == new:
-        return None
+        # A key that can be read now and could not before, or the other way round, is no change of the store.
+        return None if _same_key(before.snapshot, after.snapshot) else Cause.KEY_CHANGED
     return Cause.KEY_CHANGED if _only_key_differs(old, new) else Cause.UPDATED
 
 
@@ -191,14 +197,26 @@ def _next_state(before: State | None, snapshot: Snapshot) -> State:
     revision = snapshot.revision
     if before is None:
         return State(snapshot, epoch=0, active_since=revision.number)
-    # The same number with other content: the store went back and counted up again, as after a restored backup.
-    another_past = revision.number <= before.revision.number
-    if revision.store_id != before.revision.store_id or another_past:
+    if _is_of_another_past(before.snapshot, snapshot):
         return State(snapshot, epoch=before.epoch + 1, active_since=revision.number)
     after = State(snapshot, epoch=before.epoch, active_since=before.active_since)
     if cause_between(before, after) is not None:
         after.active_since = revision.number
     return after
+
+
+def _is_of_another_past(before: Snapshot, after: Snapshot) -> bool:
+    if after.epoch != before.epoch or after.revision.store_id != before.revision.store_id:
+        return True
+    # The same number with other content: the store went back and counted up again, as after a restored backup.
+    rewritten = after.revision == before.revision and after != before
+    return rewritten or after.revision.number < before.revision.number
+
+
+def _same_key(before: Snapshot, after: Snapshot) -> bool:
+    """Whether the active provider's key in clear is the same, which comparing providers does not look at."""
+    old, new = (active.api_key if (active := each.active) else None for each in (before, after))
+    return old == new
 
 
 def _only_key_differs(old: StoredProvider, new: StoredProvider) -> bool:

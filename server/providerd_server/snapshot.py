@@ -52,8 +52,8 @@ class StoredProvider:
     is_active: bool
     is_enabled: bool
     config_version: int
-    created_at: datetime.datetime
-    updated_at: datetime.datetime
+    created_at: datetime.datetime | None
+    updated_at: datetime.datetime | None
     updated_by: str | None
     key_fingerprint: str | None
     api_key: Secret | None = field(default=None, compare=False)
@@ -66,10 +66,17 @@ class StoredProvider:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All providers at one revision, in order of their names."""
+    """What a source knows of its providers at one revision, in order of their names.
+
+    Attributes:
+        revision: The revision.
+        providers: All of them, or at least the active one, where the source knows no other.
+        epoch: Moves when the source was told that revisions from before mean nothing any more.
+    """
 
     revision: Revision
     providers: Mapping[str, StoredProvider]
+    epoch: int = 0
 
     @cached_property
     def active(self) -> StoredProvider | None:

@@ -77,6 +77,8 @@ class Watch:
         write: Sends encoded bytes; raises ``Refusal`` when the client takes nothing for too long.
     """
 
+    _mailbox: Mailbox
+
     def __init__(
         self,
         hub: Hub,
@@ -91,11 +93,11 @@ class Watch:
         self._status = status
         self._verify = verify
         self._write = write
-        self._said_stale = False
 
     async def run(self) -> None:
         """Streams; always ends by raising a ``Refusal`` that says whether to come back, or by cancellation."""
         with self._hub.subscribe() as mailbox:
+            self._mailbox = mailbox
             told = await self._begin(mailbox)
             spoke = time.monotonic()
             while not self._hub.draining:
@@ -108,7 +110,7 @@ class Watch:
                 told = state
                 if cause is not None:
                     await self._send_active(state, cause)
-                elif not rang or self._status().stale is not self._said_stale:
+                elif not rang or self._status().stale is not mailbox.told_stale:
                     await self._send_heartbeat(state)
                 else:
                     continue
@@ -169,7 +171,7 @@ class Watch:
         # Protobuf messages concatenate: the shared bytes, then what is different at every moment.
         # https://protobuf.dev/programming-guides/encoding/#last-one-wins
         status = self._status()
-        self._said_stale = status.stale
+        self._mailbox.told_stale = status.stale
         await self._write(encoded + pb.WatchActiveResponse(source=status).SerializeToString())
 
 

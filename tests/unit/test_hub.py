@@ -1,9 +1,11 @@
 """The hub: what a watcher is told, that the newest is never lost, and that nothing piles up."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from providerd.secret import Secret
 from providerd_server.hub import Cause, Hub, cause_between
 from providerd_server.snapshot import Revision, Snapshot
 from tests.unit.snapshots import OTHER_STORE, STORE, snapshot
@@ -48,6 +50,26 @@ def test_a_watcher_is_told_what_happened_to_the_active_provider(after: Snapshot,
     assert before is not None
     assert hub.state is not None
     assert cause_between(before, hub.state) is cause
+
+
+def test_a_source_that_was_told_of_another_past_has_watchers_forget_theirs_though_the_number_is_higher() -> None:
+    hub = published(snapshot(1))
+    before = hub.state
+    hub.publish(replace(snapshot(2), epoch=1))
+    assert before is not None
+    assert hub.state is not None
+    assert cause_between(before, hub.state) is Cause.RESYNC
+
+
+def test_a_key_that_can_be_read_at_last_is_told_though_the_revision_is_the_same() -> None:
+    hub = published(snapshot(1, key_fingerprint="ab"))
+    before = hub.state
+    hub.publish(snapshot(1, key_fingerprint="ab", api_key=Secret("gsk-canary")))
+    assert before is not None
+    assert hub.state is not None
+    assert cause_between(before, hub.state) is Cause.KEY_CHANGED
+    hub.publish(snapshot(1, key_fingerprint="ab", api_key=Secret("gsk-canary")))
+    assert hub.state.epoch == before.epoch
 
 
 def test_after_nobody_was_active_the_next_one_is_a_switch() -> None:
@@ -133,15 +155,17 @@ def test_what_was_acknowledged_in_a_past_that_is_gone_is_forgotten(after: Snapsh
     assert hub.is_behind
 
 
-async def test_turning_stale_wakes_everyone_and_so_does_the_end_of_it() -> None:
+async def test_turning_stale_wakes_who_was_told_otherwise_and_so_does_the_end_of_it() -> None:
     hub = published(snapshot(1))
     stale = False
     following = asyncio.create_task(hub.follow_freshness(lambda: stale))
     with hub.subscribe() as mailbox:
+        mailbox.told_stale = False
         assert not await mailbox.wait(0.6)
-        for stale in (True, False):  # noqa: B007 - the lambda reads it
+        for stale in (True, False):
             assert await mailbox.wait(2)
             mailbox.take()
+            mailbox.told_stale = stale
         assert not await mailbox.wait(0.6)
     following.cancel()
 

@@ -42,6 +42,7 @@ async def test_a_stranger_is_refused_the_key_and_given_the_rest(peer: str) -> No
 
     class Source:
         age = 0.0
+        is_stale = False
 
     source: Any = Source()
     service = Reads(hub, source, stale_after=1, write_timeout=1)

@@ -49,7 +49,7 @@ class Reads:
     async def get_active_provider(self, request: pb.GetActiveProviderRequest, _: Context) -> bytes:
         """Answers from memory, with bytes that are shared by all who ask the same at this revision."""
         if request.include_credential:
-            current().require_key_access()
+            self._require_key_access()
         state = self._state()
         with_credential = request.include_credential
         encoded = state.encoded(("get", with_credential), lambda: _encode_active(state, with_credential))
@@ -60,7 +60,7 @@ class Reads:
         wish = Wish.of(request)
         _bind_client(request.client)
         if wish.with_credential:
-            current().require_key_access()
+            self._require_key_access()
         write = bounded_write(context, self._write_timeout)
         await Watch(self._hub, wish, status=self._status, verify=self._source.verify, write=write).run()
 
@@ -99,6 +99,9 @@ class Reads:
         """Whether answers are marked stale now."""
         return self._status().stale
 
+    def _require_key_access(self) -> None:
+        current().require_key_access()
+
     def _state(self) -> State:
         if self._hub.state is None:
             raise not_ready()
@@ -106,7 +109,8 @@ class Reads:
 
     def _status(self) -> pb.SourceStatus:
         age = self._source.age
-        return convert.source_status(age, stale=age > self._stale_after or self._hub.is_behind)
+        stale = self._source.is_stale or age > self._stale_after or self._hub.is_behind
+        return convert.source_status(age, stale=stale)
 
 
 def _bind_client(client: pb.ClientIdentity) -> None:

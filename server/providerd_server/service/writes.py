@@ -20,7 +20,7 @@ from providerd_server.errors import Violation, invalid
 from providerd_server.hub import Hub
 from providerd_server.rpc import Context, Handler, unary
 from providerd_server.snapshot import Revision
-from providerd_server.source import Source
+from providerd_server.source import WritableSource
 from providerd_server.store import Store, Transactions
 from providerd_server.store.configuration import apply
 from providerd_server.store.providers import Saved, Switched
@@ -56,7 +56,7 @@ class Writes:
     """
 
     def __init__(
-        self, hub: Hub, transactions: Transactions, store: Store, source: Source, hosts: HostPolicy = STRICT
+        self, hub: Hub, transactions: Transactions, store: Store, source: WritableSource, hosts: HostPolicy = STRICT
     ) -> None:
         self._hub = hub
         self._transactions = transactions

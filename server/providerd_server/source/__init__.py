@@ -22,13 +22,22 @@ class Source(Protocol):
         """Seconds since the published snapshot was last verified to be the newest; inf before the first."""
         ...
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the source itself cannot vouch for the published snapshot, however young that is."""
+        ...
+
     async def verify(self) -> None:
         """Returns after a read that began after this call. Bound it: with the truth away it takes as long."""
         ...
+
+
+class WritableSource(Source, Protocol):
+    """A source whose truth this process changes, too."""
 
     def reconnect(self) -> None:
         """Gives up the connection that reads for a new one, since it takes too long."""
         ...
 
 
-__all__ = ["Publish", "Source"]
+__all__ = ["Publish", "Source", "WritableSource"]

@@ -62,6 +62,11 @@ class PostgresSource:
         """Seconds since the database was last seen to be at the published revision; inf before the first time."""
         return time.monotonic() - self._verified_at
 
+    @property
+    def is_stale(self) -> bool:
+        """Never: a database that can be read is the truth, and the age says for how long it could not."""
+        return False
+
     async def verify(self) -> None:
         """Returns after a read that began after this call."""
         done = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""Trouble with the database, told when it begins, when it changes, from time to time, and when it is over."""
+"""Trouble with the truth, told when it begins, when it changes, from time to time, and when it is over."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ class Trouble:
     """Keeps one log from being a storm of the same line.
 
     Args:
-        place: Which database it is about, without secrets.
+        place: Which one it is about, without secrets.
+        origin: What it is: the database, or the upstream.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, origin: str = "database") -> None:
         self._place = place
+        self._origin = origin
         self._error: str | None = None
         self._began = 0.0
         self._told_at = 0.0
@@ -35,12 +37,12 @@ class Trouble:
         self._error, self._told_at = error, now
         meanwhile = "nothing to answer from yet" if math.isinf(age) else "answering from memory"
         seconds = {} if math.isinf(age) else {"age_seconds": round(age, 1)}
-        log.warning(what, meanwhile=meanwhile, database=self._place, error=error, **seconds)
+        log.warning(what, meanwhile=meanwhile, error=error, **{self._origin: self._place}, **seconds)
 
     def over(self) -> None:
         """Logs that it is over, if there was any."""
         if self._error is not None:
-            log.info("reading the database again", after_seconds=round(time.monotonic() - self._began, 1))
+            log.info("reading the %s again", self._origin, after_seconds=round(time.monotonic() - self._began, 1))
             self._error = None
 
 

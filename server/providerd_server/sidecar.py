@@ -1,0 +1,48 @@
+"""The composition root of the sidecar: the API from memory, as an upstream daemon tells it."""
+
+from __future__ import annotations
+
+from providerd_server import serving
+from providerd_server.entrance import Entrance
+from providerd_server.errors import ConfigurationError
+from providerd_server.hub import Hub
+from providerd_server.service.sidecar import Elsewhere, SidecarReads
+from providerd_server.sidecar_settings import SidecarSettings
+from providerd_server.source.upstream import Upstream, UpstreamSource
+
+# Between two signs of life of the upstream, in seconds: often enough that a healthy one is never called stale.
+_RAREST, _MOST_FREQUENT = 5.0, 1.0
+
+
+async def serve(settings: SidecarSettings, entrance: Entrance) -> None:
+    """Runs the sidecar until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
+
+    Raises:
+        ConfigurationError: An address cannot be taken, or the upstream cannot be reached as the settings say.
+        ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
+    """
+    source = UpstreamSource(_upstream(settings))
+    hub = Hub()
+    reads = SidecarReads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
+    service = serving.Service(source, "the upstream", hub, reads, (Elsewhere(source.place),))
+    await serving.serve(service, settings, entrance)
+
+
+def _upstream(settings: SidecarSettings) -> Upstream:
+    try:
+        return Upstream(
+            *settings.upstream,
+            name="providerd-sidecar",
+            include_credential=settings.include_credential,
+            heartbeat_interval=min(_RAREST, max(_MOST_FREQUENT, settings.stale_after / 3)),
+            tls=settings.tls,
+            ca_file=settings.ca_file,
+            cert_file=settings.cert_file,
+            key_file=settings.key_file,
+            tls_server_name=settings.tls_server_name,
+            token=settings.token,
+            token_file=settings.token_file,
+            insecure=settings.insecure_token,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"the upstream: {error}") from None

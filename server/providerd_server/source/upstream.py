@@ -1,0 +1,227 @@
+"""Follows another daemon: whatever that says of the active provider is what this one answers from."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
+
+import grpc
+
+from providerd.backoff import Backoff
+from providerd.cache import State
+from providerd.changes import Cause, Change
+from providerd.client import Client
+from providerd.document import UNSET, plain
+from providerd.errors import NoActiveProviderError, NotReadyError, RpcError, UnavailableError, from_rpc
+from providerd.options import ClientKeywords
+from providerd.provider import ActiveProvider
+from providerd.provider import Revision as KnownRevision
+from providerd.stream import Stream, being_cancelled
+from providerd.v1 import provider_pb2 as pb
+from providerd_server.snapshot import Revision, Snapshot, StoredProvider
+from providerd_server.source import Publish
+from providerd_server.source.trouble import Trouble
+
+# Claimed by who wants the upstream to look: no store ever gets there.
+_BEYOND_ANY = 2**63 - 1
+
+# Rows have ids; what the API tells of a provider has none.
+_NO_ROW = 0
+
+_AS_THEY_ARE = (
+    "provider_name",
+    "display_name",
+    "description",
+    "auth_scheme",
+    "auth_header_template",
+    "base_url",
+    "endpoint_path_template",
+    "http_method",
+    "default_model",
+    "context_window_tokens",
+    "max_output_tokens_limit",
+    "is_active",
+    "is_enabled",
+    "config_version",
+    "updated_by",
+)
+_DOCUMENTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
+
+
+class Upstream(Client):
+    """The SDK's client, with what only a sidecar needs: it never gives up, and has the upstream look again."""
+
+    def __init__(self, *targets: str, **options: Unpack[ClientKeywords]) -> None:
+        super().__init__(*targets, **options)
+        # What refuses it can be mended at the upstream, and the workers below cannot restart it.
+        self._stream = Stream(self._cache, self._announcer, self.options, fatal=frozenset())
+
+    @property
+    def known(self) -> ActiveProvider | None:
+        """The active provider as last heard of; None when nobody is active, or nothing was heard."""
+        try:
+            return self.current
+        except (NoActiveProviderError, NotReadyError):
+            return None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Waits for something to be heard, or to be lost, that makes the condition true."""
+        await self._announcer.until(condition)
+
+    async def newest(self) -> KnownRevision:
+        """Has the upstream read its database, and returns the revision that it then was at.
+
+        A daemon reads again for who claims to know more than it does: section 4 of the contract, and ``watch.py``.
+
+        Raises:
+            RpcError: It could not.
+        """
+        held = self.revision
+        claimed = pb.Revision(store_id=held.store_id if held else "", number=_BEYOND_ANY)
+        try:
+            async with asyncio.timeout(self.options.timeout), self._connection.stub() as stub:
+                call = stub.WatchActive(
+                    pb.WatchActiveRequest(known_revision=claimed), metadata=self._connection.credentials.metadata()
+                )
+                try:
+                    message: pb.WatchActiveResponse | None = await anext(aiter(call))
+                finally:
+                    call.cancel()
+        except grpc.aio.AioRpcError as refusal:
+            raise from_rpc(refusal, self.options.where, self.options.transport) from None
+        except (TimeoutError, StopAsyncIteration):
+            raise UnavailableError("no answer from the upstream") from None
+        except asyncio.CancelledError:
+            if being_cancelled():
+                raise
+            raise UnavailableError("the call was cancelled by the other side") from None
+        if message is None:  # what gRPC makes of bytes that are no message
+            raise UnavailableError("the upstream's answer cannot be decoded")
+        return KnownRevision.from_proto(message.revision)
+
+
+class UpstreamSource:
+    """The ``Source`` that is another daemon, or several that are alike.
+
+    Args:
+        upstream: Follows them; it is started and closed here.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._epoch = 0
+        self._verifying = asyncio.Lock()
+        self._verified_at = -math.inf
+        self._newest: KnownRevision | None = None
+        self._trouble = Trouble(upstream.options.where, "upstream")
+        self._seen: tuple[object, ...] = ()
+        self._publish: Publish = lambda _: None
+        upstream.on_change(self._note_resync)
+
+    @property
+    def place(self) -> str:
+        """Where the upstream is."""
+        return self._upstream.options.where
+
+    @property
+    def age(self) -> float:
+        """Seconds since the upstream's database was last verified, as it said, and since it said so."""
+        return self._upstream.age
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the upstream is away, lags behind what was heard before, or calls itself stale."""
+        return self._upstream.state is not State.READY
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether keys are asked for."""
+        return self._upstream.options.include_credential
+
+    @property
+    def refusal(self) -> RpcError | None:
+        """Why the upstream does not let this client in, while it does not."""
+        error = self._upstream.error
+        denied = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+        return error if isinstance(error, RpcError) and error.code in denied else None
+
+    async def verify(self) -> None:
+        """Returns once what is published is as new as the database was after this call began."""
+        asked_at = time.monotonic()
+        backoff = Backoff()
+        async with self._verifying:
+            # Who waited for the lock may be served by a read that began after it asked.
+            while self._verified_at < asked_at:
+                began = time.monotonic()
+                try:
+                    self._newest = await self._upstream.newest()
+                    self._verified_at = began
+                except RpcError:
+                    await asyncio.sleep(backoff.next())
+        await self._upstream.until(self._has_newest)
+        self._pass_on()
+
+    async def run(self, publish: Publish) -> None:
+        """Follows the upstream until cancelled."""
+        self._publish = publish
+        try:
+            await self._upstream.start()
+            while True:
+                self._seen = self._view()
+                self._pass_on()
+                self._tell()
+                await self._upstream.until(lambda: self._view() != self._seen)
+        finally:
+            await self._upstream.close()
+
+    def _view(self) -> tuple[object, ...]:
+        """What changes whenever there is something to publish or to tell."""
+        upstream = self._upstream
+        return upstream.revision, upstream.known, upstream.error, self._epoch
+
+    def _pass_on(self) -> None:
+        revision, known = self._upstream.revision, self._upstream.known
+        if revision is None:
+            return
+        providers = {} if known is None else {known.provider.provider_name: _stored(known)}
+        self._publish(Snapshot(Revision(revision.store_id, revision.number), providers, self._epoch))
+
+    def _tell(self) -> None:
+        error = self._upstream.error
+        if error is None:
+            self._trouble.over()
+        else:
+            self._trouble.told("cannot follow the upstream", str(error), self.age)
+
+    def _has_newest(self) -> bool:
+        held, newest = self._upstream.revision, self._newest
+        # In a restored store, or another, there is nothing to wait for: the watch brings it as a resync.
+        return held is None or newest is None or held == newest or not newest.reaches(held)
+
+    def _note_resync(self, change: Change) -> None:
+        if change.cause is Cause.RESYNC:
+            self._epoch += 1
+
+
+def _stored(active: ActiveProvider) -> StoredProvider:
+    """The provider as the daemon knows providers, and such that its message is the upstream's again."""
+    provider = active.provider
+    values: dict[str, Any] = {name: getattr(provider, name) for name in _AS_THEY_ARE}
+    values |= {name: _document(getattr(provider, name)) for name in _DOCUMENTS}
+    return StoredProvider(
+        id=_NO_ROW,
+        **values,
+        supported_models=list(provider.supported_models),
+        created_at=provider.create_time,
+        updated_at=provider.update_time,
+        key_fingerprint=provider.key_fingerprint if provider.has_key else None,
+        api_key=active.credential,
+    )
+
+
+def _document(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    document: Mapping[str, Any] | None = None if value is UNSET else plain(value)
+    return document
