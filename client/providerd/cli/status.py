@@ -13,7 +13,7 @@ from providerd.cli.failures import ExitCode, report
 from providerd.cli.options import connection_options, example, json_option
 from providerd.cli.security import identity
 from providerd.cli.session import Session, pass_session
-from providerd.errors import ProviderdError
+from providerd.errors import FailedPreconditionError, NoActiveProviderError, ProviderdError
 
 if TYPE_CHECKING:
     from providerd.client import Client
@@ -36,7 +36,10 @@ class Status:
     age: float | None = None
     revision: dict[str, Any] | None = None
     active_provider: str | None = None
+    # Not from a sidecar, which knows the active one only.
     providers: int | None = None
+    # Whom a sidecar follows; only from one.
+    upstream: str | None = None
     error: ProviderdError | None = None
 
 
@@ -53,7 +56,7 @@ def status(session: Session, context: click.Context, *, as_json: bool) -> None:
     found = session.call(lambda client: _ask(client, session), watch=True)
     if as_json:
         fields = asdict(found)
-        del fields["error"]
+        del fields["error"], fields["providers" if found.upstream else "upstream"]
         output.print_json(fields)
     else:
         output.print_pairs(_pairs(found))
@@ -66,7 +69,7 @@ def status(session: Session, context: click.Context, *, as_json: bool) -> None:
 async def _ask(client: Client, session: Session) -> Status:
     found = Status(session.server, client.options.transport, identity(client.options))
     try:
-        providers = await client.list()
+        await _count_providers(client, found)
         await client.start()
         await client.wait_ready(session.timeout)
     except ProviderdError as error:
@@ -77,9 +80,21 @@ async def _ask(client: Client, session: Session) -> Status:
     found.stale = client.state is not State.READY
     found.age = round(client.age, 3)
     found.revision = output.revision_json(client.revision)
-    found.active_provider = next((each.provider_name for each in providers if each.is_active), None)
-    found.providers = len(providers)
+    try:
+        found.active_provider = client.active.provider_name
+    except NoActiveProviderError:
+        found.active_provider = None
     return found
+
+
+async def _count_providers(client: Client, found: Status) -> None:
+    """Fills in how many there are, or who knows it."""
+    try:
+        found.providers = len(await client.list())
+    except FailedPreconditionError as sidecar:
+        if "upstream" not in sidecar.metadata:
+            raise
+        found.upstream = sidecar.metadata["upstream"]
 
 
 def _pairs(found: Status) -> list[tuple[str, str]]:
@@ -96,7 +111,7 @@ def _pairs(found: Status) -> list[tuple[str, str]]:
             ("source", f"{'stale' if found.stale else 'fresh'}, verified {found.age:.1f} s ago"),
             ("active", found.active_provider or "none"),
             ("revision", number),
-            ("providers", str(found.providers)),
+            ("upstream", found.upstream) if found.upstream else ("providers", str(found.providers)),
         ]
     return pairs
 
