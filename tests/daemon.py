@@ -105,6 +105,7 @@ def running_daemon(dsn: str, *, role: str | None = DAEMON_ROLE, **env: str) -> I
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
         )
         daemon = DaemonProcess(process, Path(directory) / "daemon.log")
         try:

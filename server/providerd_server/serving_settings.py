@@ -71,7 +71,7 @@ class ServingSettings(BaseSettings):
     max_watches_per_principal: int = Field(
         default=1_000, ge=1, description="Most watches at once of one principal, where authentication is on."
     )
-    max_streams: int = Field(default=5_000, ge=1, description="Most calls and watches at once on one connection.")
+    max_streams: int = Field(default=1_000, ge=1, description="Most calls and watches at once on one connection.")
     handshake_timeout: Seconds = Field(
         default=10.0, description="Seconds a connection may take to shake hands, and a call to send its request."
     )

@@ -325,3 +325,10 @@ def test_no_value_is_repeated(place: str) -> None:
     secret = "sk-live-5ec7e7"
     for value in (secret, [secret], f"{secret} ", f"$.{secret}[", {"source": secret, "target": f"{secret}.."}):
         assert secret not in repr(content_violations(changed(place, value)))
+
+
+@pytest.mark.parametrize("value", [["a\r\nX: y"], {"a": "b"}])
+def test_a_constant_outside_the_body_is_no_document(value: object) -> None:
+    place = "request_builder_config/payload_structure/api_version/value"
+    (found,) = content_violations(changed(place, value))
+    assert found == Violation(field(place), "must be a text, a number or a boolean outside the body")

@@ -107,8 +107,9 @@ class Guard(grpc.aio.ServerInterceptor):
         async def behave(requests: AsyncIterator[Any], context: Context) -> Any:
             try:
                 caller, _ = self._admit(method, context)
+                request = await self._only(handler, requests)
                 with self._counted_call(method), calling(caller):
-                    return await handler.unary_unary(await self._only(handler, requests), context)
+                    return await handler.unary_unary(request, context)
             except Exception as error:
                 await abort(context, error)
 

@@ -110,6 +110,8 @@ def _constants(field: str, entry: Mapping[str, Any]) -> Iterator[Violation]:
     """What a text that is stored would do to the request line or the headers."""
     for key in ("value", "default"):
         text = entry.get(key)
+        if entry.get("in") in ("header", "query", "path") and isinstance(text, list | dict):
+            yield Violation(path(field, key), "must be a text, a number or a boolean outside the body")
         if not isinstance(text, str):
             continue
         if entry.get("in") == "header" and not is_value(text):
