@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := -m pip --quiet --disable-pip-version-check install
 
-.PHONY: help install up test model lint protos docs bench lock audit clean
+.PHONY: help install up test model faults soak lint protos docs bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,12 @@ test: .venv/.dev ## run the whole suite
 
 model: .venv/.dev ## compare providerd with a model of it at length: 600 examples of 30 steps, some ten minutes
 	@PROVIDERD_MODEL=full $(BIN)/pytest tests/model
+
+faults: .venv/.dev ## survive 35 faults at full length and tell; an hour, PROVIDERD_FAULTS_REPORT=FILE keeps the report
+	@PROVIDERD_FAULTS=full $(BIN)/pytest tests/faults tests/abuse --ignore tests/faults/test_soak.py
+
+soak: .venv/.dev ## an hour of load and random faults; PROVIDERD_SOAK_SECONDS shortens it
+	@PROVIDERD_FAULTS=full PROVIDERD_SOAK_SECONDS=$${PROVIDERD_SOAK_SECONDS:-3600} $(BIN)/pytest tests/faults/test_soak.py
 
 lint: .venv/.dev ## ruff, mypy, import-linter, buf, and a diff of the generated code and docs
 	$(BIN)/ruff check .

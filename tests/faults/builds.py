@@ -24,8 +24,6 @@ _POLL = "async with asyncio.timeout(pause):"
 BUILDS: dict[str, dict[str, list[tuple[str, str]]]] = {
     "a cursor over SERIAL ids": {
         "source/postgres.py": [(_READ, _SERIAL_READ), (_HINT, "        self._wake.set()\n")],
-        # The order of ids is that of commits only for as long as writers queue.
-        "source/schema.py": [('    "trg_lock_provider_store",\n', "")],
     },
     "LISTEN after the read": {"source/listener.py": [(_LISTENED, "")]},
     "no poll": {"source/postgres.py": [(_POLL, "async with asyncio.timeout(None):")]},

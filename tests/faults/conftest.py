@@ -1,7 +1,5 @@
-"""The rig's PostgreSQL, a daemon that faults share, and the report at the end."""
+"""The rig's PostgreSQL, and worlds on it."""
 
-import os
-import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,53 +7,28 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.cluster import Cluster, running_cluster
-from tests.faults.report import Report
+from tests.faults.report import REPORT, Report
 from tests.faults.scale import FULL
 from tests.faults.world import World, world_on
 from tests.integration.database_server import server_directory
 
-_REPORT = pytest.StashKey[Report]()
 _HOUR = 3600
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_REPORT] = Report()
+    # For runs of this directory alone; where it is there already, nothing happens.
+    config.pluginmanager.import_plugin("tests.faults.plugin")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if FULL and item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.timeout(2 * _HOUR))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = yield
-    numbered = re.match(r"test_fault_(\d+)_", item.name)
-    if numbered and (report.when == "call" or report.failed):
-        problem = ""
-        if not report.passed:
-            problem = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longreprtext)
-            problem = getattr(report, "wasxfail", "") or problem.strip().splitlines()[-1]
-        item.config.stash[_REPORT].outcome(int(numbered[1]), problem)
-    return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash[_REPORT].text(None)
-    if not lines:
-        return
-    terminalreporter.section("faults")
-    for line in lines:
-        terminalreporter.write_line(line)
-    if target := os.environ.get("PROVIDERD_FAULTS_REPORT"):
-        Path(target).write_text("\n".join(lines) + "\n")
+        if FULL and item.path.is_relative_to(Path(__file__).parent) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_HOUR))
 
 
 @pytest.fixture(scope="session")
 def report(pytestconfig: pytest.Config) -> Report:
-    return pytestconfig.stash[_REPORT]
+    return pytestconfig.stash[REPORT]
 
 
 @pytest.fixture(scope="session")

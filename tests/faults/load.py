@@ -23,7 +23,6 @@ PROVIDERS = ("alpha", "beta", "gamma")
 # Longer than any write may take, so that a call that runs into it is a finding.
 _DEADLINE = 15.0
 
-# How long after a call for a fresh end a writer may still be in doubt about the last one.
 _MARK = "UPDATE llm_provider_configs SET description = $1 WHERE is_active RETURNING provider_name"
 
 _texts = itertools.count(1)
@@ -47,6 +46,7 @@ class Load:
         watchers: How many.
         writes: How many a second.
         reads: How many a second.
+        padding: How many bytes longer each change is than it has to be.
 
     Attributes:
         watchers: The watchers.
@@ -63,6 +63,7 @@ class Load:
         watchers: int = WATCHERS,
         writes: float = WRITES_PER_SECOND,
         reads: float = READS_PER_SECOND,
+        padding: int = 0,
     ) -> None:
         self._news = asyncio.Event()
         targets = itertools.cycle(addresses)
@@ -73,6 +74,7 @@ class Load:
         self._addresses = addresses
         self._dsn = dsn
         self._rates = (writes, reads)
+        self._padding = "." * padding
         self._tasks: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
@@ -134,6 +136,8 @@ class Load:
                 connection = await asyncpg.connect(self._dsn, timeout=5)
                 try:
                     async with connection.transaction():
+                        # Otherwise a switch that comes in between would leave the statement nothing to change.
+                        await connection.execute("SELECT lock_provider_store()")
                         name = await connection.fetchval(_MARK, text)
                         store, number = await connection.fetchrow(
                             "SELECT store_id::text, revision FROM llm_provider_store"
@@ -172,7 +176,7 @@ class Load:
 
     async def _write(self, stub: Any) -> None:
         number, began = next(_texts), time.monotonic()
-        name, text = PROVIDERS[number % len(PROVIDERS)], f"text {number}"
+        name, text = PROVIDERS[number % len(PROVIDERS)], f"text {number}{self._padding}"
         try:
             if number % 3:
                 provider = pb.Provider(provider_name=name, description=text)

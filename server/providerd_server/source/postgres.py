@@ -103,9 +103,13 @@ class PostgresSource:
         connection = self._reader = await self._database.connect()
         try:
             await self._warn(connection)
-            await check_schema(connection)
             self._must_read = True
+            check_at = time.monotonic()
             while True:
+                # Nobody announces that a trigger was disabled, nor what is changed meanwhile.
+                if time.monotonic() >= check_at:
+                    await check_schema(connection)
+                    check_at = time.monotonic() + self._poll_interval
                 await self._read(connection, publish)
                 backoff.reset()
                 await self._rest()
