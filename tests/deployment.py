@@ -18,7 +18,18 @@ COMPOSE = DEPLOY / "compose/compose.yaml"
 COMPOSE_FILES = sorted((DEPLOY / "compose").glob("*.yaml"))
 KUSTOMIZATIONS = sorted(each.parent for each in (DEPLOY / "kubernetes").glob("*/kustomization.yaml"))
 
+PAGES = sorted((ROOT / "docs/how-to").glob("deploy-*.md"))
+
+PAGES = sorted((ROOT / "docs/how-to").glob("deploy-*.md"))
+
 FILES = sorted(each for each in DEPLOY.rglob("*") if each.is_file() and "/secrets/" not in str(each))
+
+# Run here, in a container, or as another account; without what the shell does with it.
+_COMMAND = re.compile(
+    r"^(?:docker compose exec (?:--no-TTY )?providerd |docker compose run .*? |sudo .*?/bin/|kubectl .* -- )?"
+    r"providerd +([a-z].*?)(?: <.*)?$",
+    re.MULTILINE,
+)
 
 
 def instruction(name: str) -> list[str]:
@@ -58,23 +69,29 @@ def containers(pod: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Every command line that the image or a unit runs, and where it is from."""
+    """Every command line that the image or a unit runs, or a page says, and where it is from."""
     entrypoint = instruction("ENTRYPOINT")
     yield "Dockerfile", [*entrypoint, *instruction("CMD")]
     yield "Dockerfile: HEALTHCHECK", instruction("HEALTHCHECK")
-    for path in COMPOSE_FILES:
-        for name, service in services(path).items():
-            if service.get("image", "").startswith("providerd") and "command" in service:
-                yield f"{path.name}: {name}", [*entrypoint, *service["command"]]
-    for name, pod in pods():
-        for container in containers(pod):
-            if container["image"] == "providerd":
-                where = f"{name}: {container['name']}"
-                yield where, container.get("command") or [*entrypoint, *container["args"]]
-                for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                    if probe in container:
-                        yield f"{where}: {probe}", container[probe]["exec"]["command"]
+    for name, service in services().items():
+        if service["image"].startswith("providerd"):
+            yield f"compose: {name}", [*entrypoint, *service["command"]]
+    yield from _of_containers(entrypoint)
     for path in UNITS:
         [line] = re.findall(r"^ExecStart=(.*)$", path.read_text(), re.MULTILINE)
         program, *arguments = shlex.split(line)
         yield path.name, [Path(program).name, *arguments]
+    for page in PAGES:
+        for line in _COMMAND.findall(page.read_text().replace("\\\n", "")):
+            yield page.name, ["providerd", *shlex.split(line)]
+
+
+def _of_containers(entrypoint: list[str]) -> Iterator[tuple[str, list[str]]]:
+    for name, pod in pods():
+        for container in containers(pod):
+            if container["image"] != "providerd":
+                continue
+            where = f"{name}: {container['name']}"
+            yield where, container.get("command") or [*entrypoint, *container["args"]]
+            for probe in sorted(container.keys() & {"startupProbe", "livenessProbe", "readinessProbe"}):
+                yield f"{where}: {probe}", container[probe]["exec"]["command"]

@@ -22,12 +22,10 @@ from providerd_server.settings import Settings
 from tests import deployment
 from tests.deployment import DEPLOY, DOCKERFILE, ROOT, UNITS
 
-PAGES = sorted((ROOT / "docs/how-to").glob("deploy-*.md"))
-
 BINARIES = Path(sys.executable).parent
 
 
-@pytest.mark.parametrize("path", [*deployment.FILES, *PAGES], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*deployment.FILES, *deployment.PAGES], ids=lambda path: path.name)
 def test_settings_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = path.read_text()
     for name in re.findall(r"\bPROVIDERD_[A-Z_]+\b", text):
