@@ -29,7 +29,7 @@ async def _measure(dsn: str, directory: Path, switches: int) -> None:
     await migrate.up(dsn)
     socket = f"unix://{directory}/providerd.sock"
     daemon = subprocess.Popen(
-        [Path(sys.executable).with_name("providerd"), "serve", "--listen", socket, "--log-level", "error"],
+        [Path(sys.executable).with_name("providerd"), "serve", "--dev", "--listen", socket, "--log-level", "error"],
         env={**os.environ, "SUPABASE_DB_URL": dsn},
         cwd=directory,
     )
