@@ -117,7 +117,7 @@ async def test_it_starts_from_the_file_while_the_daemon_is_away(server: Scripted
     await kept(server, path, active(7, "groq", "INITIAL", age=90))
     seen: list[Change] = []
     states: list[State] = []
-    client = Client(server.address, snapshot_file=str(path))
+    client = Client(server.address, snapshot_file=str(path), timeout=3600)  # it does not wait for who is not there
     client.on_change(seen.append)
     client.on_state(states.append)
     async with client:
