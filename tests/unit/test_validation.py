@@ -24,6 +24,7 @@ URL_PARTS = "must hold no user, query or fragment"
 DOWNWARD = "must have no empty or dot segments, nor encoded control characters, '%' or '\\', in its path"
 RESERVED = "must not be set: HTTP clients and proxies say it themselves"
 AUTH_RESERVED = "must not name a header that HTTP clients and proxies set themselves"
+AUTH_EXPOSED = "must not name a header such as Referer or Cookie, which servers log and pass on"
 IN_CLEAR = "must not be stored: it would keep a secret in clear; the key goes where auth_header_template says"
 CLEAN = "must hold no control characters, nor invisible ones or such as change the direction of text"
 PATH_ONLY = "must hold no query or fragment; an entry with in: query makes a query"
@@ -106,6 +107,12 @@ def test_the_example_is_valid() -> None:
         ("auth_header_template", "Host: {api_key}", AUTH_RESERVED),
         ("auth_header_template", "transfer-ENCODING: {api_key}", AUTH_RESERVED),
         ("auth_header_template", "Proxy-Authorization: {api_key}", AUTH_RESERVED),
+        ("auth_header_template", "X-Original-URL: {api_key}", AUTH_RESERVED),
+        ("auth_header_template", "Referer: {api_key}", AUTH_EXPOSED),
+        ("auth_header_template", "cookie: session={api_key}", AUTH_EXPOSED),
+        ("auth_header_template", "ORIGIN: {api_key}", AUTH_EXPOSED),
+        ("auth_header_template", "User-Agent: {api_key}", AUTH_EXPOSED),
+        ("auth_header_template", "Accept-Language: {api_key}", AUTH_EXPOSED),
         ("auth_header_template", ":authority: {api_key}", AUTH_SHAPE),
         ("auth_header_template", "X-Key:\t{api_key}", AUTH_VALUE),
         ("additional_headers", [], "additional_headers must be a JSON object of strings"),
@@ -119,6 +126,13 @@ def test_the_example_is_valid() -> None:
         ("additional_headers/Proxy-Anything", "v", RESERVED),
         ("additional_headers/X-Forwarded-For", "v", RESERVED),
         ("additional_headers/Forwarded", "v", RESERVED),
+        ("additional_headers/X-Host", "v", RESERVED),
+        ("additional_headers/X-HTTP-Host-Override", "v", RESERVED),
+        ("additional_headers/X-Original-URL", "v", RESERVED),
+        ("additional_headers/x-rewrite-url", "v", RESERVED),
+        ("additional_headers/X-HTTP-Method", "v", RESERVED),
+        ("additional_headers/X-HTTP-Method-Override", "v", RESERVED),
+        ("additional_headers/X-Method-Override", "v", RESERVED),
         ("additional_headers/:path", "v", "is not a header name"),
         ("additional_headers/Cookie", "v", IN_CLEAR),
         ("additional_headers/api-key", "v", IN_CLEAR),

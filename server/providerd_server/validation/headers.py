@@ -14,16 +14,27 @@ MOST = 50
 _LONGEST_NAME, _LONGEST_VALUE = 256, 4096
 VALUE_RULE = f"a string of at most {_LONGEST_VALUE:,} ASCII characters without line breaks or surrounding white space"
 
+# These patterns are those of provider_header_fits in migrations/004 as well, which holds SQL to them.
+
 # Field names are tokens: RFC 9110, section 5.6.2. Values are visible ASCII with blanks between: section 5.5.
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
 
 # What the HTTP client says itself, what is of one connection only, and what proxies say of who asks: RFC 9110, sections
-# 7.2, 7.6.1, 7.6.3, 8.6, 10.1.1 and 11.7, and RFC 7239.
-_RESERVED = re.compile(
-    r"host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|http2-settings|expect|via"
-    r"|forwarded|x-real-ip|(?:x-forwarded|proxy)(?:-.*)?",
-    re.IGNORECASE,
+# 7.2, 7.6.1, 7.6.3, 8.6, 10.1.1 and 11.7, and RFC 7239. Then what has proxies and frameworks see another host, path or
+# method than those of the request.
+RESERVED = re.compile(
+    r"host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade"
+    r"|http2-settings|expect|via|forwarded|x-real-ip|(?:x-forwarded|proxy)(?:-.*)?|x-host|x-original-url"
+    r"|x-rewrite-url|x-http-host-override|x-http-method|x-http-method-override|x-method-override",
+    re.ASCII | re.IGNORECASE,
+)
+
+# What has a meaning of its own: servers write it to their logs, pass it on or answer others by it, for it is no secret.
+EXPOSED = re.compile(
+    r"(?:http-)?referer|origin|user-agent|from|(?:set-)?cookie2?|accept(?:-.*)?|content-.*"
+    r"|sec-.*|access-control-.*|if-.*|range|date|cache-control|pragma|traceparent|tracestate|baggage",
+    re.ASCII | re.IGNORECASE,
 )
 _KEY = "{api_key}"
 
@@ -41,9 +52,9 @@ def header_violations(content: Mapping[str, Any]) -> Iterator[Violation]:
 
 def name_problem(name: str, content: Mapping[str, Any]) -> str | None:
     """What is wrong with the name of a header beside the one that carries the key."""
-    if len(name) > _LONGEST_NAME or not _TOKEN.fullmatch(name):
+    if len(name) > _LONGEST_NAME or not NAME.fullmatch(name):
         return "is not a header name"
-    if _RESERVED.fullmatch(name):
+    if RESERVED.fullmatch(name):
         return "must not be set: HTTP clients and proxies say it themselves"
     if name.lower() in ("authorization", _auth_header(content)):
         return "must not be set: auth_header_template carries the key"
@@ -52,7 +63,7 @@ def name_problem(name: str, content: Mapping[str, Any]) -> str | None:
 
 def is_value(value: object) -> bool:
     """Whether a header may have this value."""
-    return isinstance(value, str) and len(value) <= _LONGEST_VALUE and _VALUE.fullmatch(value) is not None
+    return isinstance(value, str) and len(value) <= _LONGEST_VALUE and VALUE.fullmatch(value) is not None
 
 
 def _constants(field: str, headers: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[Violation]:
@@ -80,13 +91,15 @@ def _template_problems(template: str) -> Iterator[str]:
     if not template:
         return
     name, colon, value = template.partition(":")
-    if not colon or not _TOKEN.fullmatch(name):
+    if not colon or not NAME.fullmatch(name):
         # Where the value begins is not clear then.
         yield "must be a header name, ':' and a value, such as Authorization: Bearer {api_key}"
         return
-    if _RESERVED.fullmatch(name):
+    if RESERVED.fullmatch(name):
         yield "must not name a header that HTTP clients and proxies set themselves"
+    if EXPOSED.fullmatch(name):
+        yield "must not name a header such as Referer or Cookie, which servers log and pass on"
     if value.count(_KEY) != 1 or re.search(r"[{}]", template.replace(_KEY, "")):
         yield "must hold {api_key} once, in the key's place, and no other braces"
-    if not _VALUE.fullmatch(value.removeprefix(" ")):
+    if not VALUE.fullmatch(value.removeprefix(" ")):
         yield "must have a value of ASCII characters without line breaks or surrounding white space"
