@@ -15,6 +15,7 @@ from providerd_server.snapshot import Revision
 from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database, Pool, acquired
 from providerd_server.store.failures import refusal_from
 from providerd_server.store.turns import Turns
+from providerd_server.store.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -109,26 +110,14 @@ class Transactions:
             log.debug("a write was not made", error=str(error))
 
     async def _take_turn(self) -> None:
-        # A queue of our own, so that a full pool can be told from a database that is away.
-        try:
-            async with asyncio.timeout(self._database.queue_timeout):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise busy(
-                f"{self._database.pool_size} others have been ahead of this call for too long; try again"
-            ) from None
-
-    @asynccontextmanager
-    async def _acquired(self) -> AsyncIterator[Connection]:
-        await self._take_turn()
-        try:
-            async with self._connected() as connection:
-                yield connection
-        finally:
-            self._turns.release()
-
-    def _connected(self) -> AbstractAsyncContextManager[Connection]:
-        return acquired(self._pool, wait=self._database.acquire_timeout, limit=self._database.write_timeout)
+        async with self._turns.taken():
+            try:
+                limits = {"wait": self._database.acquire_timeout, "limit": self._database.write_timeout}
+                async with acquired(self._pool, **limits) as connection:
+                    yield connection
+            except CONNECTION_ERRORS as error:
+                self._turns.give_up(error)
+                raise
 
 
 async def current_revision(connection: Connection) -> Revision:
