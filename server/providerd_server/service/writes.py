@@ -63,7 +63,6 @@ class Writes:
         self._store = store
         self._source = source
         self._hosts = hosts
-        self._running: set[asyncio.Task[Any]] = set()
 
     def handlers(self) -> list[tuple[str, Handler]]:
         """The names and gRPC handlers of these RPCs."""
@@ -178,12 +177,8 @@ class Writes:
         )
 
     async def _durably(self, write: Coroutine[Any, Any, T], *, dry_run: bool) -> T:
-        """Carries a write through even if the caller leaves, and answers when reads here show it."""
-        task = asyncio.create_task(write)
-        # The event loop itself only holds tasks weakly, and the caller may be gone before this one is done.
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        outcome = await asyncio.shield(task)
+        """Carries out a write, and answers when reads here show it."""
+        outcome = await write
         if dry_run:
             return outcome
         await self._catch_up()
@@ -198,12 +193,6 @@ class Writes:
                     await self._source.verify()
                     return
             self._source.reconnect()
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        # Asked for here as well, since the caller may have left; asyncio would complain of it in its own words.
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("a write was not made", error=str(error))
 
 
 def _check(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
+import structlog
 
 from providerd_server.snapshot import Revision
 from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database, Pool, acquired
 from providerd_server.store.failures import refusal_from
 from providerd_server.store.turns import Turns
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -44,6 +47,7 @@ class Transactions:
         self._database = database
         self._pool = pool
         self._turns = Turns(database.pool_size, database.queue_timeout)
+        self._writing: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -57,16 +61,26 @@ class Transactions:
     async def writing(self, work: Work[T], *, reason: str, actor: str, dry_run: bool = False) -> T:
         """Runs ``work`` with a connection that holds the revision lock, and the revision before it; then commits.
 
+        Whoever leaves while waiting for a turn takes the write along; one that has begun is carried through.
+
         Args:
             work: May be run again from the start after a conflict.
             reason: For the history.
             actor: For the history.
             dry_run: Roll back at the end, so that the database has checked everything and nothing is changed.
         """
+        await self._turns.take()
+        writing = asyncio.create_task(self._in_turn(work, reason=reason, actor=actor, dry_run=dry_run))
+        # The event loop itself only holds tasks weakly, and the caller may be gone before this one is done.
+        self._writing.add(writing)
+        writing.add_done_callback(self._ended)
+        return await (writing if dry_run else asyncio.shield(writing))
+
+    async def _in_turn(self, work: Work[T], *, reason: str, actor: str, dry_run: bool) -> T:
         for attempt in range(1, _ATTEMPTS + 1):
             committing = False
             try:
-                async with self._acquired() as connection:
+                async with self._connected() as connection:
                     # Whatever the database's default is: a snapshot from before the lock would be of no use.
                     transaction = connection.transaction(isolation="read_committed")
                     await transaction.start()
@@ -84,20 +98,27 @@ class Transactions:
                 if attempt == _ATTEMPTS:
                     raise refusal_from(error) from error
                 await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads retries, protects nothing
-            except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
+            except CONNECTION_ERRORS as error:
+                self._turns.give_up(error)
+                raise refusal_from(error, committing=committing) from error
+            except asyncpg.exceptions.PostgresError as error:
                 raise refusal_from(error, committing=committing) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    def _ended(self, writing: asyncio.Task[Any]) -> None:
+        self._writing.discard(writing)
+        self._turns.release()
+        # Asked for here as well, since the caller may have left; asyncio would complain of it in its own words.
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            log.debug("a write was not made", error=str(error))
+
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[Connection]:
-        async with self._turns.taken():
-            try:
-                limits = {"wait": self._database.acquire_timeout, "limit": self._database.write_timeout}
-                async with acquired(self._pool, **limits) as connection:
-                    yield connection
-            except CONNECTION_ERRORS as error:
-                self._turns.give_up(error)
-                raise
+        async with self._turns.taken(), self._connected() as connection:
+            yield connection
+
+    def _connected(self) -> AbstractAsyncContextManager[Connection]:
+        return acquired(self._pool, wait=self._database.acquire_timeout, limit=self._database.write_timeout)
 
 
 async def current_revision(connection: Connection) -> Revision:

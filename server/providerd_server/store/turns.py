@@ -28,25 +28,19 @@ class Turns:
 
     @asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
-        """One turn, for as long as the block runs.
+        """One turn, for as long as the block runs; see ``take``."""
+        await self.take()
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def take(self) -> None:
+        """Waits for a turn, which is to be released.
 
         Raises:
             Refusal: Others take too long, or the database has failed them.
         """
-        await self._wait()
-        try:
-            yield
-        finally:
-            self._free.release()
-
-    def give_up(self, error: Exception) -> None:
-        """Has everyone who waits hear of what the database has just failed somebody with."""
-        for limit in self._waiting:
-            if not limit.expired():
-                self._waiting[limit] = error
-                limit.reschedule(asyncio.get_running_loop().time())
-
-    async def _wait(self) -> None:
         limit = asyncio.timeout(self._patience)
         try:
             async with limit:
@@ -57,4 +51,15 @@ class Turns:
                 raise refusal_from(error) from error
             raise busy(f"{self._places} others have been ahead of this call for too long; try again") from None
         finally:
-            del self._waiting[limit]
+            self._waiting.pop(limit, None)
+
+    def release(self) -> None:
+        """Gives a turn to the next."""
+        self._free.release()
+
+    def give_up(self, error: Exception) -> None:
+        """Has everyone who waits hear of what the database has just failed somebody with."""
+        for limit in self._waiting:
+            if not limit.expired():
+                self._waiting[limit] = error
+                limit.reschedule(asyncio.get_running_loop().time())
