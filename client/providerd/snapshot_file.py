@@ -121,7 +121,7 @@ def _require_private(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("is not a regular file")
     if _POSIX and found.st_uid not in (os.geteuid(), 0):
-        raise ValueError("belongs to another user: remove it, and it will be written anew")
+        raise ValueError("belongs to another user")
     if _POSIX and found.st_mode & 0o077:
         raise ValueError(f"is open to other users (mode {stat.S_IMODE(found.st_mode):04o}): chmod 600 it")
 
