@@ -340,6 +340,23 @@ async def test_a_write_whose_caller_has_left_is_made_all_the_same(database: str)
     await blocker.close()
 
 
+async def test_a_write_whose_caller_leaves_before_it_begins_is_not_made(database: str) -> None:
+    blocker = await asyncpg.connect(database)
+    async with serving(database, pool_size=1) as daemon:
+        before = await revision(daemon)
+        async with blocker.transaction():
+            await blocker.execute("SELECT * FROM lock_provider_store()")
+            # One takes the only turn, the other gives up behind it.
+            for description, seconds in (("begun", 0.5), ("never begun", 0.2)):
+                request = pb.UpsertProviderRequest(provider={"provider_name": "groq", "description": description})
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await daemon.stub.UpsertProvider(request, timeout=seconds)
+        await daemon.call("UpsertProvider", provider={"provider_name": "groq", "display_name": "After both"})
+        assert (await daemon.call("GetProvider", provider_name="groq")).provider.description == "begun"
+        assert await revision(daemon) == before + 2
+    await blocker.close()
+
+
 async def test_a_write_that_waits_for_a_lock_fails_in_bounded_time_and_reads_go_on(database: str) -> None:
     blocker = await asyncpg.connect(database)
     async with serving(database) as daemon:
