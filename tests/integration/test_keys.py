@@ -1,6 +1,6 @@
 """Keys at rest: in the founding document's format, strongly made, and read only where they belong."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -41,11 +41,17 @@ async def sealed(db: asyncpg.Connection, database: str) -> str:
     return "groq"
 
 
-async def store_by_daemon(dsn: str, name: str, api_key: str, *passphrases: str) -> None:
+async def store_by_daemon(
+    dsn: str, name: str, api_key: str, *passphrases: str, knowing: Sequence[Any] = (), **options: bool
+) -> None:
+    """Stores a key with a daemon's code that knows the keys of the rows ``knowing``."""
     database = Database(Secret(as_role(dsn, DAEMON_ROLE)))
     pool = await database.create_pool()
     transactions = Transactions(database, pool)
-    store = Store(transactions, Keys(ring(*passphrases)))
+    keys = Keys(ring(*passphrases), **options)
+    async with transactions.connection() as connection:
+        await keys.learn(connection, knowing)
+    store = Store(transactions, keys)
 
     def same(before: Any) -> dict[str, Any]:
         return {column: getattr(before, column) for column in before.__slots__}
@@ -87,6 +93,34 @@ async def test_a_key_stored_by_plain_sql_is_read_with_any_passphrase_of_the_ring
     row = await row_of(db, "groq")
     assert (row["api_key_id"], row["api_key_mac"]) == (None, None)
     assert (await learned(db, NEW, OLD)).of(row) == Secret(API_KEY)
+
+
+async def test_a_daemon_may_be_told_to_read_no_key_without_a_seal(db: asyncpg.Connection, sealed: str) -> None:
+    await by_sql(db, "openrouter", "sk-of-another", OLD)
+    keys = Keys(ring(OLD), require_seals=True)
+    with structlog.testing.capture_logs() as logs:
+        await keys.learn(db, await rows_of(db))
+    assert keys.of(await row_of(db, sealed)) == Secret(API_KEY)
+    unsealed = await row_of(db, "openrouter")
+    assert keys.of(unsealed) is None
+    assert keys.is_unreadable(unsealed)
+    (told,) = logs
+    assert (told["provider_name"], told["log_level"]) == ("openrouter", "error")
+    assert told["reason"] == "it has no seal, and this daemon reads no key without one"
+    assert told["hint"].startswith("run `providerd keys rotate`")
+    assert told["hint"].endswith("or set the key anew")
+
+
+@pytest.mark.parametrize("require_seals", [False, True])
+async def test_the_same_key_again_is_sealed_where_seals_are_required(
+    db: asyncpg.Connection, database: str, require_seals: bool
+) -> None:
+    await by_sql(db, "groq", API_KEY, OLD)
+    rows = await rows_of(db)
+    await store_by_daemon(database, "groq", API_KEY, OLD, knowing=rows, require_seals=require_seals)
+    found = SealedKey.in_row(await row_of(db, "groq"))
+    assert found is not None
+    assert found.is_bound_by(ring(OLD).current) is require_seals
 
 
 async def test_a_key_under_the_previous_passphrase_is_read(db: asyncpg.Connection, sealed: str) -> None:

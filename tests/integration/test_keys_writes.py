@@ -62,6 +62,47 @@ async def test_an_upsert_binds_the_key(daemon: Serving, db: asyncpg.Connection) 
     assert await decrypted_by_sql(db, "mistral", NEW) == API_KEY
 
 
+@pytest.fixture
+async def without_encryption(daemon: Serving, db: asyncpg.Connection) -> None:
+    """Takes encrypting away, so that whoever begins it fails."""
+    await db.execute("ALTER FUNCTION pgp_sym_encrypt(text, text, text) RENAME TO taken_away")
+
+
+@pytest.mark.usefixtures("without_encryption")
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"provider": {**MISTRAL, "base_url": "nowhere"}}, "INVALID_FIELDS"),
+        ({"provider": {**MISTRAL, "provider_name": "brand-new", "default_model": ""}}, "INVALID_FIELDS"),
+        ({"provider": MISTRAL, "expected_config_version": 7}, "CONFIG_VERSION_MISMATCH"),
+        ({"provider": MISTRAL, "expected_config_version": 0}, "CONFIG_VERSION_MISMATCH"),
+        # Nothing is wrong with this one.
+        ({"provider": MISTRAL}, "DATABASE_ERROR"),
+    ],
+)
+async def test_what_is_refused_anyway_costs_no_encrypting(
+    daemon: Serving, request_: dict[str, Any], reason: str
+) -> None:
+    error = await refused(daemon, "UpsertProvider", **request_, new_api_key="sk-anew")
+    assert error_info(error).reason == reason
+
+
+@pytest.mark.usefixtures("without_encryption")
+async def test_a_dry_run_needs_no_encrypting_and_answers_as_if(daemon: Serving, db: asyncpg.Connection) -> None:
+    before = await rows_of(db)
+    moved = await daemon.call("UpsertProvider", provider=ELSEWHERE, new_api_key="sk-anew", validate_only=True)
+    assert {change.field for change in moved.changes} == {"base_url", "key_fingerprint"}
+    again = await daemon.call(
+        "UpsertProvider", provider={"provider_name": "mistral"}, new_api_key=API_KEY, validate_only=True
+    )
+    assert not again.changed
+    new = {**MISTRAL, "provider_name": "brand-new"}
+    for _ in range(2):
+        created = await daemon.call("UpsertProvider", provider=new, new_api_key="sk-anew", validate_only=True)
+        assert (created.created, created.provider.has_key) == (True, True)
+    assert await rows_of(db) == before
+
+
 async def test_the_same_key_again_is_no_change(daemon: Serving, db: asyncpg.Connection) -> None:
     before, number = await stored(db), await revision(daemon)
     answer = await daemon.call("UpsertProvider", provider={"provider_name": "mistral"}, new_api_key=API_KEY)

@@ -5,6 +5,7 @@ Passphrases and keys travel as bind parameters only, so that no statement text e
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +44,12 @@ class Keys:
 
     Args:
         ring: What they are encrypted with.
+        require_seals: Whether a key without a seal, as plain SQL stores it, counts as one that cannot be read.
     """
 
-    def __init__(self, ring: Keyring) -> None:
+    def __init__(self, ring: Keyring, *, require_seals: bool = False) -> None:
         self.ring = ring
+        self._require_seals = require_seals
         self._plain: dict[tuple[str, str], Secret | None] = {}
         self._known: dict[SealedKey, Secret | None] = {}
 
@@ -79,6 +82,11 @@ class Keys:
         Raises:
             UnreadableError: It cannot be read, or must not be.
         """
+        if self._require_seals and sealed.mac is None:
+            raise UnreadableError(
+                "it has no seal, and this daemon reads no key without one",
+                "run `providerd keys rotate`, which seals it and says for which destination, or set the key anew",
+            )
         for key in sealed.openers(self.ring):
             mark = (sealed.ciphertext, key.id)
             if mark not in self._plain:
@@ -108,6 +116,14 @@ class Keys:
                 hint=error.hint,
             )
             return None
+
+
+def stand_in() -> str:
+    """What a dry run stores in place of a ciphertext, as hex: a message to the schema, and made without any hashing."""
+    # RFC 9580, 5.3 and 3.7.1.3: version 4, AES-256, iterated and salted S2K, SHA-256, the salt, the count of _OPTIONS.
+    head = f"c30d04090308{secrets.token_hex(8)}f0"
+    # RFC 9580, 5.13: version 1 of an encrypted and integrity protected packet of 60 bytes.
+    return f"{head}d23c01{secrets.token_hex(59)}"
 
 
 async def _decrypt(connection: Connection, ciphertext: str, key: Key) -> Secret | None:

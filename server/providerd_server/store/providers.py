@@ -13,12 +13,13 @@ from providerd_server.snapshot import Revision, StoredProvider
 from providerd_server.store import statements
 from providerd_server.store.database import Connection
 from providerd_server.store.history import state_at
-from providerd_server.store.keys import Keys
+from providerd_server.store.keys import Keys, stand_in
 from providerd_server.store.rows import CONTENT_COLUMNS, provider_from_row
 from providerd_server.store.sealed import SealedKey
 from providerd_server.store.transaction import Transactions, current_revision
 
-# Makes all content columns from the provider as it is (None: there is none of that name); may raise ``Refusal``.
+# Makes all content columns from the provider as it is (None: there is none of that name); may raise ``Refusal``, and is
+# asked again whenever the provider may have changed.
 Merge = Callable[[StoredProvider | None], Mapping[str, Any]]
 
 
@@ -118,13 +119,19 @@ class Store:
         actor: str,
     ) -> Saved:
         """Creates a provider or changes it, and its key unless that is stored already for the same destination."""
-        ciphertext = await self._encrypted(new_api_key)
+
+        def edited(row: Any) -> tuple[StoredProvider | None, Mapping[str, Any]]:
+            before = provider_from_row(row) if row else None
+            check_config_version(provider_name, before, expected_config_version)
+            return before, merge(before)
+
+        ciphertext = None
+        if new_api_key is not None:
+            ciphertext = stand_in() if validate_only else await self._encrypted(new_api_key, provider_name, edited)
 
         async def work(connection: Connection, _: Revision) -> Saved:
             row = await statements.find(connection, provider_name)
-            before = provider_from_row(row) if row else None
-            check_config_version(provider_name, before, expected_config_version)
-            content = merge(before)
+            before, content = edited(row)
             key = SealedKey.in_row(row) if row and not clear_api_key else None
             if ciphertext is not None:
                 fresh = SealedKey.bind(self._keys.ring.current, provider_name, content, ciphertext)
@@ -187,11 +194,13 @@ class Store:
 
         return await self._transactions.writing(work, reason=reason, actor=actor, dry_run=validate_only)
 
-    async def _encrypted(self, api_key: Secret | None) -> str | None:
-        """Encrypts in a statement of its own, so that no lock is held meanwhile and no slow write logs the key."""
-        if api_key is None:
-            return None
+    async def _encrypted(self, api_key: Secret, provider_name: str, check: Callable[[Any], object]) -> str:
+        """Encrypts in a statement of its own, so that no lock is held meanwhile and no slow write logs the key.
+
+        That takes its time, so ``check`` may refuse before, given the row as it is (None: there is none).
+        """
         async with self._transactions.connection() as connection:
+            check(await statements.find(connection, provider_name))
             return await self._keys.encrypt(connection, api_key)
 
 
