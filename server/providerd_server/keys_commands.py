@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import click
 
 from providerd.cli.failures import ExitCode, Failure, warn
 from providerd.cli.options import change_options, dry_run_option, example, json_option
-from providerd.cli.output import print_json, print_table
+from providerd.cli.output import print_json, print_table, printable
 from providerd.secret import Secret
 from providerd_server import logs
 from providerd_server.admin_settings.failures import told_in_one_line
@@ -21,6 +21,7 @@ from providerd_server.databases import data_dir_option, database
 from providerd_server.settings import Settings, load
 from providerd_server.store.keyring import Keyring, check_passphrases, load_keyring
 from providerd_server.store.rotation import REASON, KeyStatus, Rotated, Rotation
+from providerd_server.store.sealed import SealedKey
 from providerd_server.store.tls import Trust
 
 T = TypeVar("T")
@@ -52,7 +53,9 @@ def status(data_dir: Path | None, as_json: bool) -> None:
         print_table(_COLUMNS, [_as_row(each) for each in found])
     for warning in check_passphrases(ring, development=True):
         warn(warning, "WEAK_PASSPHRASE")
-    _warn_of({each.provider_name: each.problem for each in found if each.problem})
+    for each in found:
+        if each.problem:
+            warn(f"the key of provider {each.provider_name!r} cannot be read: {each.problem}", "CREDENTIAL_UNREADABLE")
     if any(each.needs_attention for each in found):
         raise SystemExit(1)
 
@@ -75,6 +78,9 @@ def rotate(data_dir: Path | None, batch_size: int, dry_run: bool, reason: str, a
     All daemons must know both passphrases before. They go on meanwhile, and so do writers. It may be ended at any
     moment and run again: every key decrypts at every moment. At the end all of them are tried with the current
     passphrase alone.
+
+    A key without a seal, as plain SQL stores it, gets one, and you are told for which destination: see that it belongs
+    there. One that the database knows to belong elsewhere is left alone.
     """
     with told_in_one_line("a provider"):
         settings = load(data_dir=data_dir)
@@ -82,7 +88,7 @@ def rotate(data_dir: Path | None, batch_size: int, dry_run: bool, reason: str, a
         for warning in check_passphrases(ring, development=settings.in_development):
             warn(warning, "WEAK_PASSPHRASE")
         if dry_run:
-            _tell_plan(_on_the_database(settings, ring, lambda rotation: rotation.status()))
+            _tell_plan(_on_the_database(settings, ring, lambda rotation: rotation.status(vet=True)))
             return
         why = f"{REASON}: {reason}" if reason else REASON
         rotated = _on_the_database(
@@ -105,14 +111,20 @@ def _on_the_database(settings: Settings, ring: Keyring, work: Callable[[Rotation
         return asyncio.run(run(url))
 
 
-def _tell_progress(moved: int, left: int) -> None:
+def _tell_progress(moved: int, left: int, unsealed: Sequence[SealedKey]) -> None:
+    for each in unsealed:
+        click.echo(printable(f"sealed what had no seal: {each.provider_name}, for {each.destination}"))
     click.echo(f"re-encrypted {moved}, {left} left")
 
 
 def _tell_plan(found: list[KeyStatus]) -> None:
-    due = [each.provider_name for each in found if each.needs_attention and each.is_readable]
+    due = [each for each in found if each.needs_attention and each.is_readable]
+    for each in due:
+        if not each.is_bound:
+            click.echo(printable(f"would seal what has no seal: {each.provider_name}, for {each.destination}"))
+    names = ", ".join(each.provider_name for each in due)
     stored = sum(each.has_key for each in found)
-    click.echo(f"would re-encrypt {len(due)} of {stored} keys" + (f": {', '.join(due)}" if due else ""))
+    click.echo(f"would re-encrypt {len(due)} of {stored} keys" + (f": {printable(names)}" if due else ""))
     _refuse({each.provider_name: each.problem for each in found if each.problem})
 
 
@@ -122,17 +134,13 @@ def _tell_outcome(rotated: Rotated, ring: Keyring) -> None:
 
 
 def _refuse(problems: Mapping[str, str]) -> None:
-    _warn_of(problems)
+    for name, problem in problems.items():
+        warn(f"the key of provider {name!r} is left alone: {problem}", "KEY_LEFT_ALONE")
     if problems:
         raise Failure(
             f"left alone: the keys of {', '.join(problems)}; set them anew, or bring back what they need",
             ExitCode.REFUSED,
         )
-
-
-def _warn_of(problems: Mapping[str, str]) -> None:
-    for name, problem in problems.items():
-        warn(f"the key of provider {name!r} cannot be read: {problem}", "CREDENTIAL_UNREADABLE")
 
 
 def _as_row(status: KeyStatus) -> tuple[str, ...]:

@@ -33,7 +33,9 @@ from tests.integration.keyed import (
 from tests.integration.sql import REQUEST, RESPONSE, insert_provider, revision
 
 RING = {"DB_ENCRYPTION_KEY": NEW, "DB_ENCRYPTION_KEY_PREVIOUS": OLD}
+SEALING = {"DB_ENCRYPTION_KEY": OLD, "DB_ENCRYPTION_KEY_PREVIOUS": ""}
 NAMES = ["a", "b", "c", "d", "e"]
+HERE = "https://api.example.com:443"
 
 
 def keys(dsn: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -80,14 +82,15 @@ async def test_without_keys_there_is_nothing_to_do(database: str) -> None:
 
 async def test_status_tells_every_kind_of_key(database: str, db: asyncpg.Connection) -> None:
     old, new = ring(OLD).current.id, ring(NEW).current.id
-    assert keys(database, "rotate", DB_ENCRYPTION_KEY=OLD, DB_ENCRYPTION_KEY_PREVIOUS="").returncode == 0
+    assert keys(database, "rotate", **SEALING).returncode == 0
     await by_sql(db, "b", "sk-b", OLD)
     await by_sql(db, "c", "sk-c", NEW)
     await by_sql(db, "d", "sk-d", "a passphrase nobody remembers")
     status = keys(database, "status", "--json")
     assert status.returncode == 1
     found = {each.pop("provider_name"): each for each in json.loads(status.stdout)}
-    kept = {"has_key": True, "problem": None, "is_readable": True, "needs_attention": True}
+    kept: dict[str, Any] = {"has_key": True, "problem": None, "is_readable": True, "needs_attention": True}
+    kept["destination"] = HERE
     assert found["a"] == {**kept, "key_id": old, "is_current": False, "is_bound": True}
     assert found["b"] == {**kept, "key_id": old, "is_current": False, "is_bound": False}
     assert found["c"] == {**kept, "key_id": new, "is_current": True, "is_bound": False}
@@ -107,8 +110,13 @@ async def test_rotation_moves_and_binds_every_key(database: str, db: asyncpg.Con
     rotated = keys(database, "rotate", "--batch-size", "2", "--reason", "leaver", "--actor", "ann")
     assert rotated.returncode == 0, rotated.stderr
     assert rotated.stdout.splitlines() == [
+        f"sealed what had no seal: a, for {HERE}",
+        f"sealed what had no seal: b, for {HERE}",
         "re-encrypted 2, 3 left",
+        f"sealed what had no seal: c, for {HERE}",
+        f"sealed what had no seal: d, for {HERE}",
         "re-encrypted 4, 1 left",
+        f"sealed what had no seal: e, for {HERE}",
         "re-encrypted 5, 0 left",
         f"done: re-encrypted 5 keys; 5 decrypt with {ring(NEW).current.id} alone",
     ]
@@ -126,11 +134,17 @@ async def test_rotation_moves_and_binds_every_key(database: str, db: asyncpg.Con
 
 
 async def test_a_dry_run_changes_nothing(database: str, db: asyncpg.Connection) -> None:
-    before = await rows_of(db)
+    assert keys(database, "rotate", **SEALING).returncode == 0
+    await by_sql(db, "d", "sk-d", OLD)
+    before, number = await rows_of(db), await revision(db)
     planned = keys(database, "rotate", "--dry-run")
     assert planned.returncode == 0
-    assert planned.stdout == "would re-encrypt 5 of 5 keys: a, b, c, d, e\n"
+    assert planned.stdout.splitlines() == [
+        f"would seal what has no seal: d, for {HERE}",
+        "would re-encrypt 5 of 5 keys: a, b, c, d, e",
+    ]
     assert await rows_of(db) == before
+    assert await revision(db) == number
 
 
 async def test_what_cannot_be_read_is_reported_and_left_alone(database: str, db: asyncpg.Connection) -> None:
@@ -143,8 +157,8 @@ async def test_what_cannot_be_read_is_reported_and_left_alone(database: str, db:
     before = [await row_of(db, name) for name in ("b", "d")]
     rotated = keys(database, "rotate")
     assert rotated.returncode == 4
-    assert "the key of provider 'b' cannot be read: no passphrase of the key ring" in rotated.stderr
-    assert "the key of provider 'd' cannot be read: its seal does not fit" in rotated.stderr
+    assert "the key of provider 'b' is left alone: no passphrase of the key ring" in rotated.stderr
+    assert "the key of provider 'd' is left alone: its seal does not fit" in rotated.stderr
     assert rotated.stderr.splitlines()[-1].startswith("error: left alone: the keys of b, d;")
     assert "3 decrypt with" in rotated.stdout
     assert [await row_of(db, name) for name in ("b", "d")] == before
@@ -156,13 +170,90 @@ async def test_a_row_that_the_schema_no_longer_takes_holds_up_no_other(database:
     await past_the_triggers(db, "UPDATE llm_provider_configs SET http_method = 'FETCH' WHERE provider_name = 'c'")
     rotated = keys(database, "rotate")
     assert rotated.returncode == 4
-    assert "the key of provider 'c' cannot be read: it cannot be stored anew: " in rotated.stderr
+    assert "the key of provider 'c' is left alone: it cannot be stored anew: " in rotated.stderr
     assert "http_method must be GET, POST, PUT or PATCH" in rotated.stderr
     assert "done: re-encrypted 4 keys; 4 decrypt with" in rotated.stdout
     assert await decrypted_by_sql(db, "c", OLD) == "sk-c"
 
 
+MOVED = "UPDATE llm_provider_configs SET {} api_key_mac = NULL WHERE provider_name = 'd'"
+STOLEN = (
+    "UPDATE llm_provider_configs d SET base_url = 'https://evil.example', api_key_mac = NULL,"
+    " api_key_id = c.api_key_id, api_key_encrypted = c.api_key_encrypted"
+    " FROM llm_provider_configs c WHERE c.provider_name = 'c' AND d.provider_name = 'd'"
+)
+ELSEWHERE = "it has no seal and was stored for another destination than {}; find out who moved it past the triggers"
+
+
+@pytest.mark.parametrize("current", [OLD, NEW])
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        pytest.param(
+            MOVED.format("base_url = 'https://evil.example',"),
+            ELSEWHERE.format("https://evil.example:443"),
+            id="another host",
+        ),
+        pytest.param(
+            MOVED.format("api_key_id = NULL, base_url = 'https://api.example.com:8443',"),
+            ELSEWHERE.format("https://api.example.com:8443"),
+            id="another port, and as if plain SQL had stored it",
+        ),
+        pytest.param(STOLEN, "it has no seal and was stored for another provider", id="another provider"),
+    ],
+)
+async def test_a_key_moved_past_the_triggers_gets_no_seal(
+    database: str, db: asyncpg.Connection, statement: str, told: str, current: str
+) -> None:
+    """What the owner of the tables could do before: have the rotation itself hide that a seal was taken away."""
+    assert keys(database, "rotate", DB_ENCRYPTION_KEY=current, DB_ENCRYPTION_KEY_PREVIOUS=OLD).returncode == 0
+    whole = await row_of(db, "d")
+    await past_the_triggers(db, statement)
+    before, number = await rows_of(db), await revision(db)
+    planned = keys(database, "rotate", "--dry-run")
+    assert planned.returncode == 4
+    assert f"the key of provider 'd' is left alone: {told}" in planned.stderr
+    assert (await rows_of(db), await revision(db)) == (before, number)
+    rotated = keys(database, "rotate")
+    assert rotated.returncode == 4
+    assert f"the key of provider 'd' is left alone: {told}" in rotated.stderr
+    assert rotated.stderr.splitlines()[-1].startswith("error: left alone: the keys of d;")
+    assert "4 decrypt with" in rotated.stdout
+    assert "sealed what had no seal" not in rotated.stdout
+    assert await row_of(db, "d") == next(row for row in before if row["provider_name"] == "d")
+    # Put right, it is a key like any other without a seal.
+    await past_the_triggers(
+        db,
+        f"UPDATE llm_provider_configs SET base_url = '{whole['base_url']}', api_key_id = NULL, api_key_mac = NULL,"
+        f" api_key_encrypted = '{whole['api_key_encrypted']}' WHERE provider_name = 'd'",
+    )
+    mended = keys(database, "rotate")
+    assert mended.returncode == 0, mended.stderr
+    assert f"sealed what had no seal: d, for {HERE}\n" in mended.stdout
+    assert await by_name(db, NEW) == {name: f"sk-{name}" for name in NAMES}
+
+
+async def test_who_forges_what_the_database_knows_is_seen_all_the_same(database: str, db: asyncpg.Connection) -> None:
+    await past_the_triggers(db, MOVED.format("base_url = 'https://evil.example',"))
+    await db.execute("DELETE FROM llm_provider_key_bindings")
+    for arguments, told in ((["--dry-run"], "would seal what has no seal"), ([], "sealed what had no seal")):
+        rotated = keys(database, "rotate", *arguments)
+        assert rotated.returncode == 0
+        assert f"{told}: d, for https://evil.example:443\n" in rotated.stdout
+
+
+async def test_a_renamed_provider_has_its_key_sealed_again(database: str, db: asyncpg.Connection) -> None:
+    assert keys(database, "rotate").returncode == 0
+    await db.execute(r"UPDATE llm_provider_configs SET provider_name = E'd\x1b[2J' WHERE provider_name = 'd'")
+    rotated = keys(database, "rotate")
+    assert rotated.returncode == 0, rotated.stderr
+    # And a name is not what the terminal obeys.
+    assert rf"sealed what had no seal: d\x1b[2J, for {HERE}" in rotated.stdout.splitlines()
+    assert keys(database, "status").returncode == 0
+
+
 async def test_a_key_that_changes_meanwhile_is_not_overwritten(database: str, db: asyncpg.Connection) -> None:
+    assert keys(database, "rotate", **SEALING).returncode == 0
     settings = Database(Secret(as_role(database, DAEMON_ROLE)), lock_timeout=30, write_timeout=60)
     pool = await settings.create_pool()
     told: list[int] = []
@@ -170,7 +261,7 @@ async def test_a_key_that_changes_meanwhile_is_not_overwritten(database: str, db
     async with db.transaction():
         await db.execute("SELECT lock_provider_store()")
         running = asyncio.create_task(
-            rotation.run(batch_size=5, reason="r", actor="a", progress=lambda moved, _: told.append(moved))
+            rotation.run(batch_size=5, reason="r", actor="a", progress=lambda moved, *_: told.append(moved))
         )
         await until_queued(db)
         # All five are read and encrypted anew by now, and wait to be written.
