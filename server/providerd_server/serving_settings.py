@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,10 +29,24 @@ SecretText = Annotated[Secret, PlainValidator(lambda value: value if isinstance(
 SocketMode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
 
 def split_list(value: object) -> object:
     """A list in which a setting has several values separated by commas; anything but text is returned as it is."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration such as ``90d`` or ``12h``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", text.strip())
+    if match is None:
+        raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 class ServingSettings(BaseSettings):

@@ -12,12 +12,10 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from providerd.secret import Secret
-from providerd_server.serving_settings import Seconds, SecretText, ServingSettings, load_as, split_list
+from providerd_server.serving_settings import Seconds, SecretText, ServingSettings, load_as, parse_duration, split_list
 
 # The passphrase that the founding document publishes: good enough to try things out, and no secret.
 PUBLISHED_PASSPHRASE = "josoor-llm-provider-key-2026"  # noqa: S105
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def _seed_name(name: str, description: str) -> Any:
@@ -140,18 +138,6 @@ def load(**flags: Any) -> Settings:
         ConfigurationError: A setting is wrong; the message names each, on one line, without values.
     """
     return load_as(Settings, flags)
-
-
-def parse_duration(text: str) -> timedelta:
-    """A duration such as ``90d`` or ``12h``.
-
-    Raises:
-        ValueError: It is none.
-    """
-    match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", text.strip())
-    if match is None:
-        raise ValueError("must be a number and a unit of s, m, h, d or w, like 90d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 def place_of(url: Secret) -> str:

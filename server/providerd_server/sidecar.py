@@ -43,6 +43,9 @@ def _upstream(settings: SidecarSettings) -> Upstream:
             token=settings.token,
             token_file=settings.token_file,
             insecure=settings.insecure_token,
+            snapshot_file=settings.snapshot_file,
+            snapshot_key=settings.snapshot_key,
+            snapshot_max_age=settings.snapshot_max_age.total_seconds(),
         )
     except ValueError as error:
         raise ConfigurationError(f"the upstream: {error}") from None

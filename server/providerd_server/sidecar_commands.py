@@ -42,6 +42,7 @@ from providerd_server.starting import (
 @click.option("--tls-server-name", metavar="NAME", help="The name in the upstream's certificate, if not its host.")
 @click.option("--token-file", metavar="FILE", help="The file of the sidecar's token for the upstream.")
 @click.option("--insecure-token", is_flag=True, default=None, help="Send the token in clear, even to another machine.")
+@click.option("--snapshot-file", metavar="FILE", help="Keep what is known there, and start from it.")
 @log_level_option
 @log_format_option
 @print_config_option
@@ -60,6 +61,10 @@ def sidecar(print_config: bool, **flags: Any) -> None:
             print_settings(settings, flags)
             return
         start_logging(settings)
-        # Of an upstream that is away the source tells, once, and again when it is back.
-        logging.getLogger("providerd").setLevel(logging.ERROR)
+        logging.getLogger("providerd").addFilter(_is_news)
         run(app.serve(settings, Entrance.of(settings)))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether the source does not tell of it, too: it says when the upstream is lost, and also when it is back."""
+    return not str(record.msg).startswith("watch lost")

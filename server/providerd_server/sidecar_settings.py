@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from providerd_server.errors import ConfigurationError
-from providerd_server.serving_settings import SecretText, ServingSettings, load_as, split_list
+from providerd_server.serving_settings import SecretText, ServingSettings, load_as, parse_duration, split_list
 
 
 class SidecarSettings(ServingSettings):
@@ -38,6 +39,21 @@ class SidecarSettings(ServingSettings):
     token: SecretText | None = Field(default=None, description="The sidecar's token for the upstream.")
     token_file: Path | None = Field(default=None, description="The file of that token, instead; read for each call.")
     insecure_token: bool = Field(default=False, description="Send the token in clear, even to another machine.")
+
+    snapshot_file: Path | None = Field(
+        default=None, description="The last-known-good file: kept here, and served from while the upstream is away."
+    )
+    snapshot_key: SecretText | None = Field(
+        default=None, description="What the key in that file is encrypted with; without it the file holds none."
+    )
+    snapshot_max_age: timedelta = Field(
+        default=timedelta(days=7), description="How old that file may be at start, like 7d or 12h."
+    )
+
+    @field_validator("snapshot_max_age", mode="before")
+    @classmethod
+    def _duration(cls, value: object) -> object:
+        return parse_duration(value) if isinstance(value, str) else value
 
     @field_validator("upstream", mode="before")
     @classmethod

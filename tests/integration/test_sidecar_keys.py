@@ -135,6 +135,24 @@ async def test_a_key_that_the_upstream_cannot_read_is_passed_on_once_it_can() ->
         assert (await local.call("GetActiveProvider", include_credential=True)).credential.api_key == CANARY
 
 
+async def test_a_key_that_its_file_does_not_hold_comes_with_the_upstream(tmp_path: Path) -> None:
+    flags = {"include_credential": True, "snapshot_file": tmp_path / "state" / "last-known-good"}
+    async with scripted_server() as upstream:
+        async with sidecar_of(upstream.address, serving=False, **flags) as local:
+            await first_watch(upstream, 7, KEYED, key=CANARY)
+            await until_serving(local)
+        assert CANARY.encode() not in (tmp_path / "state" / "last-known-good").read_bytes()
+        await upstream.stop()
+        async with sidecar_of(upstream.address, **flags) as local:
+            error = await refusal(local.call("GetActiveProvider", include_credential=True))
+            assert (error.code(), error_info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "KEY_NOT_HEARD")
+            worker = local.watch(include_credential=True)
+            assert (await next_event(worker)).source.stale
+            await upstream.start()
+            (await upstream.watch()).send(active(7, KEYED, "INITIAL", key=CANARY))
+            assert (await next_event(worker)).active.credential.api_key == CANARY
+
+
 ELSEWHERE = [
     ("SwitchProvider", {"provider_name": "groq"}, "SIDECAR_READ_ONLY"),
     ("UpsertProvider", {"provider": {"provider_name": "groq"}}, "SIDECAR_READ_ONLY"),

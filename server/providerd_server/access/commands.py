@@ -21,7 +21,8 @@ from providerd_server.access.principals import AccessFile, TokenEntry, read_acce
 from providerd_server.access.scopes import Scope
 from providerd_server.databases import told_in_one_line
 from providerd_server.errors import ConfigurationError
-from providerd_server.settings import load, parse_duration
+from providerd_server.serving_settings import parse_duration
+from providerd_server.settings import load
 
 # So that a token is recognised for what it is where it should not be; 32 random bytes follow.
 _PREFIX = "providerd_"

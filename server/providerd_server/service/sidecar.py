@@ -28,6 +28,19 @@ class SidecarReads(Reads):
         super().__init__(hub, source, stale_after=stale_after, write_timeout=write_timeout)
         self._upstream = source
 
+    async def get_active_provider(self, request: pb.GetActiveProviderRequest, context: Context) -> bytes:
+        """Answers from memory."""
+        active = self._state().snapshot.active
+        if request.include_credential and active and active.has_key and not active.api_key and self._upstream.is_stale:
+            self._require_key_access()
+            raise Refusal(
+                Kind.UNAVAILABLE,
+                "KEY_NOT_HEARD",
+                f"the key of provider {active.provider_name!r} comes with the upstream's next answer; try again",
+                metadata={"provider_name": active.provider_name},
+            )
+        return await super().get_active_provider(request, context)
+
     async def get_provider(self, request: pb.GetProviderRequest, context: Context) -> bytes:
         """Answers from memory, when it is the active one."""
         state = self._state()
