@@ -1,4 +1,5 @@
--- Binds each key to its provider and to where it is sent, and lets roles with few rights use the schema.
+-- Binds each key to its provider and to where it is sent, refuses headers that would take it elsewhere, keeps the
+-- newest part of the history from being pruned, and lets roles with few rights use the schema.
 -- Running it again does no harm; run it again after 001 or 003, which replace functions. roles.sql makes the roles.
 --
 --   psql -v ON_ERROR_STOP=1 -f 004_keys_and_access.sql
@@ -34,6 +35,19 @@ CREATE TABLE IF NOT EXISTS llm_provider_key_bindings (
     provider_id INTEGER NOT NULL,
     destination TEXT NOT NULL
 );
+
+-- No part of the history that is younger is ever pruned. Only the owner of the tables can change it.
+ALTER TABLE llm_provider_store ADD COLUMN IF NOT EXISTS shortest_retention INTERVAL NOT NULL DEFAULT '30 days';
+-- How many entries of the history were pruned in all.
+ALTER TABLE llm_provider_store ADD COLUMN IF NOT EXISTS pruned_entries BIGINT NOT NULL DEFAULT 0;
+-- When that last was done.
+ALTER TABLE llm_provider_store ADD COLUMN IF NOT EXISTS pruned_at TIMESTAMPTZ;
+-- The session's user who did it then.
+ALTER TABLE llm_provider_store ADD COLUMN IF NOT EXISTS pruned_by TEXT;
+
+ALTER TABLE llm_provider_store
+    DROP CONSTRAINT IF EXISTS llm_provider_store_shortest_retention_is_a_time,
+    ADD CONSTRAINT llm_provider_store_shortest_retention_is_a_time CHECK (shortest_retention >= INTERVAL '0');
 
 ------------------------------------------------------------------------------------------------- where a key goes
 
@@ -82,8 +96,117 @@ SELECT provider_key_mark(c.api_key_encrypted), c.id, provider_destinations(c)
 FROM llm_provider_configs c WHERE c.api_key_encrypted IS NOT NULL ORDER BY c.id
 ON CONFLICT DO NOTHING;
 
+------------------------------------------------------------------------------------------------- what a request says
+
+-- Returns whether a text is what headers have: a 'name', a 'value', a name that is 'reserved' for HTTP clients and
+-- proxies, or one that is 'exposed' too much to carry a key. The daemon's validation/headers.py has the same patterns.
+CREATE OR REPLACE FUNCTION provider_header_fits(kind TEXT, content TEXT) RETURNS BOOLEAN
+LANGUAGE sql IMMUTABLE STRICT SET search_path = public, pg_temp AS $$
+    SELECT content COLLATE "C" ~* ('^(?:' || CASE kind
+        WHEN 'name' THEN '[!#$%&''*+.^_`|~0-9A-Za-z-]+'
+        WHEN 'value' THEN '(?:[!-~](?:[ \t!-~]*[!-~])?)?'
+        WHEN 'reserved' THEN 'host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade'
+            '|http2-settings|expect|via|forwarded|x-real-ip|(?:x-forwarded|proxy)(?:-.*)?|x-host|x-original-url'
+            '|x-rewrite-url|x-http-host-override|x-http-method|x-http-method-override|x-method-override'
+        WHEN 'exposed' THEN '(?:http-)?referer|origin|user-agent|from|(?:set-)?cookie2?|accept(?:-.*)?|content-.*'
+            '|sec-.*|access-control-.*|if-.*|range|date|cache-control|pragma|traceparent|tracestate|baggage'
+    END || ')$');
+$$;
+
+-- Returns the members of an object, and none of what is no object.
+CREATE OR REPLACE FUNCTION provider_members(document JSONB) RETURNS TABLE (name TEXT, value JSONB)
+LANGUAGE sql IMMUTABLE STRICT SET search_path = public, pg_temp AS $$
+    SELECT * FROM jsonb_each(CASE jsonb_typeof(document) WHEN 'object' THEN document END);
+$$;
+
+-- Returns what would have a request, and the key with it, answered by somebody else than base_url names. Which hosts a
+-- key may be sent to beyond that, the daemon's settings say.
+CREATE OR REPLACE FUNCTION provider_request_violations(config llm_provider_configs)
+RETURNS TABLE (column_name TEXT, message TEXT)
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    template TEXT := coalesce(config.auth_header_template, '');
+    auth_header TEXT := split_part(template, ':', 1);
+BEGIN
+    RETURN QUERY
+        SELECT 'auth_header_template', problem.message
+        FROM (VALUES
+            (NOT template ~ ':' OR NOT provider_header_fits('name', auth_header)
+                OR NOT provider_header_fits('value', regexp_replace(template, '^[^:]*: ?', '')),
+             'auth_header_template must be a header name, ":" and a value of ASCII characters without line breaks'),
+            (provider_header_fits('reserved', auth_header),
+             'auth_header_template must not name a header that HTTP clients and proxies set themselves'),
+            (provider_header_fits('exposed', auth_header),
+             'auth_header_template must not name a header such as Referer or Cookie, which servers log and pass on')
+        ) problem(applies, message)
+        WHERE template <> '' AND problem.applies;
+    RETURN QUERY
+        SELECT 'base_url', 'base_url must be https:// and a host for a key to be sent there, or http:// and loopback'
+        WHERE config.api_key_encrypted IS NOT NULL
+          AND config.base_url COLLATE "C" !~* '^https://[^/?#\\[:space:]]'
+          -- RFC 6761, 6.3: names below localhost are loopback too.
+          AND provider_destination(config.base_url, '/') COLLATE "C"
+              !~ '^http://(([a-z0-9_.-]+\.)?localhost|127(\.[0-9]{1,3}){3}|\[::1\]):[0-9]+$';
+    RETURN QUERY
+        WITH entry AS (
+            SELECT e.name, coalesce(e.value ->> 'target', e.name) AS target, e.value AS rules
+            FROM provider_members(config.request_builder_config -> 'payload_structure') e
+            WHERE e.value ->> 'in' = 'header'
+        ), header(place, name, content) AS (
+            SELECT 'additional_headers', h.name, h.value #>> '{}' FROM provider_members(config.additional_headers) h
+            UNION ALL
+            SELECT 'request_builder_config', e.target, stored.value #>> '{}'
+            FROM entry e
+            LEFT JOIN LATERAL (VALUES (e.rules -> 'value'), (e.rules -> 'default')) stored(value)
+                ON jsonb_typeof(stored.value) = 'string'
+            UNION ALL
+            SELECT 'request_builder_config', renamed.value #>> '{}', NULL
+            FROM provider_members(config.request_builder_config -> 'model_overrides') override,
+                provider_members(override.value -> 'rename') renamed
+            WHERE renamed.name IN (SELECT e.name FROM entry e)
+        )
+        SELECT DISTINCT h.place, format(problem.message, h.place, left(h.name, 100))
+        FROM header h, LATERAL (VALUES
+            (NOT provider_header_fits('name', h.name),
+             '%1$s must name headers by tokens: letters, digits and !#$%%&''*+-.^_`|~'),
+            (provider_header_fits('reserved', h.name),
+             '%1$s must not set %2$s: HTTP clients and proxies say it themselves'),
+            (lower(h.name COLLATE "C") IN ('authorization', lower(auth_header COLLATE "C")),
+             '%1$s must not set %2$s: auth_header_template carries the key'),
+            (NOT provider_header_fits('value', h.content),
+             '%1$s must give headers values of ASCII characters without line breaks or surrounding white space')
+        ) problem(applies, message)
+        WHERE problem.applies
+        ORDER BY 1, 2;
+END
+$$;
+
+-- Refuses such a request where it is new: in a column that changes, or with a key that is given. What is stored already
+-- holds up no other change of its row.
+CREATE OR REPLACE FUNCTION refuse_provider_request(before llm_provider_configs, after llm_provider_configs) RETURNS VOID
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    violations JSONB;
+    -- A new header for the key may be one that is set already.
+    all_new BOOLEAN := after.api_key_encrypted <> coalesce(before.api_key_encrypted, '')
+        OR after.auth_header_template IS DISTINCT FROM before.auth_header_template;
+BEGIN
+    SELECT jsonb_agg(jsonb_build_object('column', v.column_name, 'message', v.message)) INTO violations
+    FROM provider_request_violations(after) v
+    WHERE all_new OR to_jsonb(after) -> v.column_name IS DISTINCT FROM to_jsonb(before) -> v.column_name;
+    IF violations IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'PD003', MESSAGE = violations #>> '{0,message}', DETAIL = violations::TEXT,
+            TABLE = 'llm_provider_configs', COLUMN = violations #>> '{0,column}';
+    END IF;
+END
+$$;
+
+------------------------------------------------------------------------------------------------------- the triggers
+
 -- Keeps a key with its provider and its destination: otherwise whoever may edit a URL, or copy a row, can have a key
--- sent to himself. A key may move when it is given again, that is, encrypted anew.
+-- sent to himself. A key may move when it is given again, that is, encrypted anew. And refuses requests that would take
+-- it along another way.
 CREATE OR REPLACE FUNCTION vet_provider_key() RETURNS TRIGGER
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -91,6 +214,7 @@ DECLARE
     key_changed BOOLEAN := TRUE;
     bound llm_provider_key_bindings;
 BEGIN
+    PERFORM refuse_provider_request(OLD, NEW);
     IF TG_OP = 'UPDATE' THEN
         key_changed := NEW.api_key_encrypted IS DISTINCT FROM OLD.api_key_encrypted;
         IF NEW.api_key_mac = OLD.api_key_mac AND (key_changed OR NEW.provider_name <> OLD.provider_name) THEN
@@ -153,6 +277,48 @@ ALTER TABLE llm_provider_configs ENABLE ALWAYS TRIGGER trg_vet_provider_key;
 ALTER TABLE llm_provider_config_history ENABLE ALWAYS TRIGGER trg_trim_provider_snapshot;
 ALTER TABLE llm_provider_key_bindings ENABLE ALWAYS TRIGGER trg_refuse_provider_truncate;
 
+-------------------------------------------------------------------------------------------------------- the history
+
+-- Forgets entries from before a time, at most so many at once, and returns how many; never any that is younger than
+-- shortest_retention of the store, whoever asks. Kept all the same is the newest entry of each provider before the
+-- oldest revision that can still be asked for: it is what that and later revisions build on. Call it until it returns
+-- 0.
+CREATE OR REPLACE FUNCTION prune_provider_history(before TIMESTAMPTZ, at_most INTEGER DEFAULT 1000) RETURNS INTEGER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    kept_from TIMESTAMPTZ;
+    oldest BIGINT;
+    pruned INTEGER;
+BEGIN
+    PERFORM lock_provider_store();
+    SELECT least(before, now() - s.shortest_retention) INTO STRICT kept_from FROM llm_provider_store s;
+    IF kept_from IS DISTINCT FROM before THEN
+        RAISE NOTICE 'pruning up to % only, as shortest_retention of llm_provider_store says', kept_from;
+    END IF;
+    UPDATE llm_provider_store s
+    SET oldest_revision = greatest(s.oldest_revision, least(s.revision, coalesce(
+        (SELECT min(h.revision) FROM llm_provider_config_history h WHERE h.changed_at >= kept_from), s.revision)))
+    RETURNING s.oldest_revision INTO oldest;
+    DELETE FROM llm_provider_config_history WHERE id IN (
+        SELECT h.id FROM llm_provider_config_history h
+        WHERE h.revision < oldest AND (h.action = 'deleted' OR EXISTS (
+            SELECT FROM llm_provider_config_history later
+            WHERE (later.config_snapshot ->> 'id')::INTEGER = (h.config_snapshot ->> 'id')::INTEGER
+              AND later.id > h.id AND later.revision < oldest
+        ))
+        ORDER BY h.id LIMIT at_most
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    IF pruned > 0 THEN
+        UPDATE llm_provider_store s
+        SET pruned_entries = s.pruned_entries + pruned, pruned_at = clock_timestamp(), pruned_by = SESSION_USER;
+        -- The columns know the last time only; the server's log knows every one.
+        RAISE LOG 'providerd: % pruned % entries of the history, up to %', SESSION_USER, pruned, kept_from;
+    END IF;
+    RETURN pruned;
+END
+$$;
+
 ------------------------------------------------------------------------------------------------------ privileges
 
 -- These need more than those who call them or fire them: the store, the history and the bindings are written by no
@@ -164,7 +330,6 @@ ALTER FUNCTION ensure_single_active_provider() SECURITY DEFINER;
 ALTER FUNCTION validate_provider_config() SECURITY DEFINER;
 ALTER FUNCTION log_provider_config_change() SECURITY DEFINER;
 ALTER FUNCTION get_active_provider() SECURITY DEFINER;
-ALTER FUNCTION prune_provider_history(TIMESTAMPTZ, INTEGER) SECURITY DEFINER;
 
 ALTER TABLE llm_provider_key_bindings ENABLE ROW LEVEL SECURITY;
 
@@ -177,7 +342,8 @@ BEGIN
     LOOP
         EXECUTE 'REVOKE ALL ON llm_provider_key_bindings FROM ' || grantee;
         EXECUTE 'REVOKE ALL ON FUNCTION provider_destination, provider_destinations, provider_key_mark, '
-            'vet_provider_key, trim_provider_snapshot FROM ' || grantee;
+            'provider_header_fits, provider_members, provider_request_violations, refuse_provider_request, '
+            'vet_provider_key, trim_provider_snapshot, prune_provider_history FROM ' || grantee;
     END LOOP;
 END
 $$;

@@ -9,6 +9,8 @@ SET LOCAL search_path = public;
 
 -- These take rows of the table, which therefore cannot go before them.
 DROP FUNCTION IF EXISTS provider_update_action(llm_provider_configs, llm_provider_configs);
+DROP FUNCTION IF EXISTS refuse_provider_request(llm_provider_configs, llm_provider_configs);
+DROP FUNCTION IF EXISTS provider_request_violations(llm_provider_configs);
 DROP FUNCTION IF EXISTS provider_config_violations(llm_provider_configs);
 DROP FUNCTION IF EXISTS provider_content(llm_provider_configs);
 DROP FUNCTION IF EXISTS provider_destinations(llm_provider_configs);
@@ -20,6 +22,8 @@ DROP TABLE IF EXISTS
 DROP FUNCTION IF EXISTS
     trim_provider_snapshot(),
     vet_provider_key(),
+    provider_members(JSONB),
+    provider_header_fits(TEXT, TEXT),
     provider_key_mark(TEXT),
     provider_destination(TEXT, TEXT),
     prune_provider_history(TIMESTAMPTZ, INTEGER),

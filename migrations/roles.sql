@@ -37,6 +37,7 @@ BEGIN
         EXECUTE 'REVOKE ALL ON FUNCTION lock_provider_store, next_provider_revision, queue_provider_writers, '
             'provider_content, provider_key_fingerprint, provider_key_hex, provider_key_mark, provider_destination, '
             'provider_destinations, provider_inexact_number, provider_document_violations, provider_config_violations, '
+            'provider_header_fits, provider_members, provider_request_violations, refuse_provider_request, '
             'validate_provider_config, vet_provider_key, note_provider_editor, trim_provider_snapshot, '
             'ensure_single_active_provider, prevent_active_provider_deletion, refuse_provider_truncate, '
             'provider_update_action, log_provider_config_change, get_active_provider, switch_active_provider, '
@@ -47,7 +48,8 @@ $$;
 
 ------------------------------------------------------------------------------------------------------- the daemon
 
--- It writes the configurations, under their triggers; the history, the store and the bindings only these write.
+-- It writes the configurations, under their triggers; the history, the store and the bindings only these write. The
+-- store says for how long at least the history is kept, so nothing but SELECT on it is for the daemon.
 GRANT SELECT, INSERT, UPDATE, DELETE ON llm_provider_configs TO providerd_daemon;
 GRANT USAGE ON SEQUENCE llm_provider_configs_id_seq TO providerd_daemon;
 GRANT SELECT ON llm_provider_config_history, llm_provider_store TO providerd_daemon;

@@ -61,7 +61,7 @@ async def test_what_is_no_plain_url_never_equals_what_is_one() -> None:
     "moved",
     [
         {"base_url": "https://evil.example"},
-        {"base_url": "http://api.example.com"},
+        {"base_url": "https://127.0.0.1"},
         {"base_url": "https://api.example.com:8443"},
         {"base_url": "https://api.example.com@evil.example"},
         {"base_url": "https://api.example.com."},

@@ -113,7 +113,8 @@ async def test_the_daemon_does_its_work(daemon: asyncpg.Connection) -> None:
     await daemon.execute("DELETE FROM llm_provider_configs WHERE provider_name = 'mine'")
     assert await daemon.fetchval("SELECT provider_name FROM get_active_provider()") == "groq"
     assert await revision(daemon) == before + 4
-    assert await daemon.fetchval("SELECT prune_provider_history(clock_timestamp())") > 0
+    # Nothing is old enough yet.
+    assert await daemon.fetchval("SELECT prune_provider_history(clock_timestamp())") == 0
 
 
 async def test_the_history_records_who_was_logged_in(daemon: asyncpg.Connection) -> None:
@@ -130,6 +131,10 @@ async def test_the_history_records_who_was_logged_in(daemon: asyncpg.Connection)
         f"INSERT INTO {HISTORY} SELECT * FROM {HISTORY}",
         f"UPDATE {HISTORY} SET changed_by = 'another'",
         f"UPDATE {STORE} SET revision = revision + 1",
+        f"UPDATE {STORE} SET shortest_retention = '0'",
+        f"UPDATE {STORE} SET pruned_entries = 0, pruned_by = 'another'",
+        f"ALTER TABLE {STORE} ALTER COLUMN shortest_retention SET DEFAULT '0'",
+        "ALTER FUNCTION prune_provider_history SECURITY INVOKER",
         f"SELECT revision FROM {STORE} FOR UPDATE",
         f"SELECT * FROM {BINDINGS}",
         f"UPDATE {BINDINGS} SET destination = 'https://evil.example:443'",
@@ -225,6 +230,7 @@ async def test_roles_run_again_take_back_what_was_granted_besides(psql: Psql, da
         before = await granted(db, "providerd_daemon"), await granted(db, "providerd_reader")
         await db.execute(f"GRANT ALL ON {BINDINGS}, {CONFIGS} TO providerd_daemon, providerd_reader, PUBLIC")
         await db.execute(f"GRANT SELECT (api_key_encrypted) ON {CONFIGS} TO providerd_reader")
+        await db.execute(f"GRANT UPDATE (shortest_retention) ON {STORE} TO providerd_daemon, PUBLIC")
         await db.execute("GRANT EXECUTE ON FUNCTION next_provider_revision TO providerd_daemon, PUBLIC")
         for _ in range(2):
             done = psql(database, "-f", str(ROLES))
@@ -232,6 +238,8 @@ async def test_roles_run_again_take_back_what_was_granted_besides(psql: Psql, da
             assert done.stderr == ""
         assert (await granted(db, "providerd_daemon"), await granted(db, "providerd_reader")) == before
         assert SECRET_COLUMNS.isdisjoint(row["name"] for row in await db.fetch(COLUMNS, "providerd_reader"))
+        shorten = "SELECT has_column_privilege($1, $2, 'shortest_retention', 'INSERT, UPDATE, REFERENCES')"
+        assert not await db.fetchval(shorten, DAEMON_ROLE, STORE)
 
 
 async def test_a_schema_that_anybody_may_create_in_is_warned_of(psql: Psql, database: str) -> None:
@@ -244,7 +252,7 @@ async def test_a_schema_that_anybody_may_create_in_is_warned_of(psql: Psql, data
 async def test_the_how_to_page(tmp_path: Path, database: str, cluster: EmbeddedPostgres) -> None:
     shell = Shell(tmp_path, ADDRESS, cluster, {"SUPABASE_DB_URL": database})
     try:
-        assert check(ROOT / "docs/how-to/database-roles.md", shell) == 4
+        assert check(ROOT / "docs/how-to/database-roles.md", shell) == 5
     finally:
         async with connected(database) as db:
             await db.execute("DROP ROLE IF EXISTS fleet_daemon, fleet_reader")

@@ -175,5 +175,5 @@ async def test_times_carry_a_zone(database: str) -> None:
             SELECT table_name, column_name, data_type FROM information_schema.columns
             WHERE table_name LIKE 'llm_provider_%' AND column_name LIKE '%\\_at'
         """)
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert {row["data_type"] for row in rows} == {"timestamp with time zone"}
