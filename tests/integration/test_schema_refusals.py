@@ -69,6 +69,70 @@ async def test_a_role_that_is_too_weak_is_told_what_to_run(psql: Psql, database:
         await db.execute(switch)
 
 
+async def test_a_request_that_leads_elsewhere_is_told_by_its_fields(database: str) -> None:
+    async with connected(database) as db:
+        refusal = await refusal_of(
+            db,
+            """
+            UPDATE llm_provider_configs SET additional_headers = '{"Host": "evil.example"}',
+                auth_header_template = E'X: {api_key}\\r\\nHost: evil.example' WHERE provider_name = 'groq'
+            """,
+        )
+    assert (refusal.kind, refusal.reason) == (Kind.INVALID_ARGUMENT, "INVALID_FIELDS")
+    assert [(each.field, each.description) for each in refusal.violations] == [
+        (
+            "provider.auth_header_template",
+            'auth_header_template must be a header name, ":" and a value of ASCII characters without line breaks',
+        ),
+        (
+            "provider.additional_headers",
+            "additional_headers must not set Host: HTTP clients and proxies say it themselves",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("relation", "trigger"),
+    [
+        ("llm_provider_configs", "trg_vet_provider_key"),
+        ("llm_provider_config_history", "trg_trim_provider_snapshot"),
+        ("llm_provider_config_history", "trg_refuse_provider_truncate"),
+        ("llm_provider_store", "trg_refuse_provider_truncate"),
+        ("llm_provider_key_bindings", "trg_refuse_provider_truncate"),
+    ],
+)
+async def test_a_trigger_that_is_gone_or_off_is_named_with_its_table(
+    database: str, relation: str, trigger: str
+) -> None:
+    async with connected(database) as db:
+        await check_schema(db)
+        for state in ("", "REPLICA"):
+            await db.execute(f"ALTER TABLE {relation} {'ENABLE' if state else 'DISABLE'} {state} TRIGGER {trigger}")
+            with pytest.raises(SchemaError, match=f"disabled trigger {trigger} on {relation}: .* ENABLE ALWAYS"):
+                await check_schema(db)
+        await db.execute(f"ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {trigger}")
+        await check_schema(db)
+        await db.execute(f"DROP TRIGGER {trigger} ON {relation}")
+        with pytest.raises(SchemaError, match=f"missing trigger {trigger} on {relation}; .*001 and 004 again"):
+            await check_schema(db)
+
+
+@pytest.mark.parametrize("rule", ["key_is_framed_plainly", "key_id_is_a_name", "key_mac_is_of_a_key"])
+async def test_a_constraint_of_keys_that_is_gone_or_off_is_named(psql: Psql, database: str, rule: str) -> None:
+    name = f"llm_provider_configs_api_{rule}"
+    async with connected(database) as db:
+        await db.execute(f"ALTER TABLE llm_provider_configs DROP CONSTRAINT {name}")
+        with pytest.raises(SchemaError, match=f"missing constraint {name} on llm_provider_configs; .*004 again"):
+            await check_schema(db)
+        if db.get_server_version().major >= 18:
+            unenforced = f"ADD CONSTRAINT {name} CHECK (api_key_id IS NULL) NOT ENFORCED"
+            await db.execute(f"ALTER TABLE llm_provider_configs {unenforced}")
+            with pytest.raises(SchemaError, match=f"missing constraint {name}"):
+                await check_schema(db)
+        assert psql(database, "-f", str(KEYS)).returncode == 0
+        await check_schema(db)
+
+
 async def test_a_schema_from_before_is_told_to_migrate(psql: Psql, empty_database: str) -> None:
     for file in FILES[: FILES.index(KEYS)]:
         assert psql(empty_database, "-f", str(file)).returncode == 0
@@ -77,6 +141,3 @@ async def test_a_schema_from_before_is_told_to_migrate(psql: Psql, empty_databas
             await check_schema(db)
         assert psql(empty_database, "-f", str(KEYS)).returncode == 0
         await check_schema(db)
-        await db.execute("DROP TRIGGER trg_vet_provider_key ON llm_provider_configs")
-        with pytest.raises(SchemaError, match=r"missing trigger trg_vet_provider_key; .*001 and 004 again"):
-            await check_schema(db)
