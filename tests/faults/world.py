@@ -189,17 +189,19 @@ async def world_on(cluster: Cluster, report: Report) -> AsyncIterator[World]:
 async def killed_and_restarted(world: World, address: str, **env: str) -> AsyncIterator[Any]:
     """Keeps a daemon at ``address``; what is yielded kills it, and returns once the next one serves."""
     stack = AsyncExitStack()
-    current = await stack.enter_async_context(world.daemon(PROVIDERD_LISTEN=address, **env))
+
+    async def start() -> DaemonProcess:
+        return await stack.enter_async_context(world.daemon(PROVIDERD_LISTEN=address, **env))
+
+    daemon = await start()
 
     async def again(pause: float = 0.0) -> None:
-        nonlocal stack
-        world.daemons[-1].kill()
+        nonlocal daemon
+        daemon.kill()
         await asyncio.sleep(pause)
         await stack.aclose()
-        stack = AsyncExitStack()
-        await stack.enter_async_context(world.daemon(PROVIDERD_LISTEN=address, **env))
+        daemon = await start()
 
-    assert current.address == address
     try:
         yield again
     finally:
