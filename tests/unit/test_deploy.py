@@ -19,6 +19,8 @@ from providerd_server import probe
 from providerd_server.described import unknown_settings
 from providerd_server.pgversion import version_warning
 from providerd_server.settings import Settings
+from providerd_server.sidecar_commands import sidecar
+from providerd_server.sidecar_settings import SidecarSettings
 from tests import deployment
 from tests.deployment import DEPLOY, DOCKERFILE, ROOT, UNITS
 
@@ -40,6 +42,9 @@ def test_settings_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_command_lines_are_understood(where: str, line: list[str]) -> None:
     match line:
+        case ["providerd", "sidecar", *arguments]:
+            # By itself: an editable installation knows new entry points only once it is made anew.
+            sidecar.make_context("sidecar", arguments)
         case ["providerd", *arguments]:
             parse(arguments)
         case ["python", "-m", "providerd_server.probe", *arguments]:
@@ -135,6 +140,22 @@ def test_selectors_find_the_daemon() -> None:
     [port], [served] = container["ports"], service["ports"]
     assert (port["name"], port["containerPort"]) == (served["targetPort"], served["port"])
     assert daemon["replicas"] >= 2
+
+
+def test_the_example_of_a_worker_reaches_the_daemon() -> None:
+    worker = deployment.resource("Deployment", "worker")["spec"]["template"]
+    [rule] = deployment.resource("NetworkPolicy", "providerd-clients")["spec"]["ingress"]
+    assert rule["from"][0]["podSelector"]["matchLabels"].items() <= worker["metadata"]["labels"].items()
+    service = deployment.resource("Service", "providerd")
+    namespace = deployment.resource("Namespace", "providerd")["metadata"]["name"]
+    [follower] = worker["spec"]["initContainers"]
+    environment = {each["name"]: each["value"] for each in follower["env"]}
+    address = f"{service['metadata']['name']}.{namespace}.svc.cluster.local:{service['spec']['ports'][0]['port']}"
+    assert SidecarSettings(upstream=environment["PROVIDERD_UPSTREAM"]).upstream == [f"dns:///{address}"]
+    # A sidecar of Kubernetes' own kind: it is up before the service starts.
+    assert (follower["restartPolicy"], "startupProbe" in follower) == ("Always", True)
+    [served] = worker["spec"]["containers"]
+    assert f"--listen {served['env'][0]['value']}" in " ".join(follower["args"])
 
 
 def test_no_manifest_holds_a_secret() -> None:
