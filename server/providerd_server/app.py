@@ -23,7 +23,7 @@ async def serve(settings: Settings, database_url: Secret, security: Security) ->
     database = Database(database_url, trust=Trust.of(settings), pool_size=settings.pool_size)
     pool = await database.create_pool()
     try:
-        keys = Keys(security.keyring)
+        keys = Keys(security.keyring, require_seals=settings.require_seals, hosts=security.hosts)
         source = PostgresSource(
             database, keys, poll_interval=settings.poll_interval, probe_interval=settings.probe_interval
         )

@@ -56,6 +56,9 @@ class Settings(ServingSettings):
         default=None,
         description="Instead of the two above: a file of `name = passphrase` lines; the first one encrypts.",
     )
+    require_seals: bool = Field(
+        default=False, description="Refuse stored API keys that are not bound to their provider and destination."
+    )
     database_ca_file: Path | None = Field(
         default=None,
         description="The authorities that the database's certificate is checked by; default: the system's.",

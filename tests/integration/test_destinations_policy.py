@@ -93,3 +93,39 @@ async def test_the_setting_allows_private_hosts(database: str) -> None:
         stated = {**MISTRAL, "provider_name": "stated", "base_url": "https://b.llm.internal"}
         answer = await daemon.call("ApplyConfiguration", providers=[stated])
         assert [diff.provider_name for diff in answer.diffs] == ["stated"]
+
+
+PASSPHRASE = str(production("")["db_encryption_key"])
+
+
+async def with_a_key_of_sql(database: str, base_url: str) -> None:
+    """Has the active provider be one that SQL gave its URL and its key."""
+    sql = await asyncpg.connect(database)
+    await sql.execute(
+        "UPDATE llm_provider_configs SET base_url = $1, api_key_encrypted = pgp_sym_encrypt('sk-stored-by-sql', $2)"
+        " WHERE is_active",
+        base_url,
+        PASSPHRASE,
+    )
+    await sql.close()
+
+
+async def test_no_key_is_handed_out_for_a_host_that_it_must_not_go_to(database: str) -> None:
+    await with_a_key_of_sql(database, "https://10.0.0.1")
+    async with serving(database, **production(database)) as daemon:
+        error = await refused(daemon, "GetActiveProvider", include_credential=True)
+        assert error_info(error).reason == "CREDENTIAL_UNREADABLE"
+        assert (await daemon.call("GetActiveProvider")).provider.base_url == "https://10.0.0.1"
+    async with serving(database, **production(database), allowed_hosts="10.0.0.0/8") as daemon:
+        answer = await daemon.call("GetActiveProvider", include_credential=True)
+        assert answer.credential.api_key == "sk-stored-by-sql"
+
+
+async def test_a_key_without_a_seal_is_handed_out_unless_seals_are_required(database: str) -> None:
+    await with_a_key_of_sql(database, "https://api.groq.com")
+    async with serving(database, **production(database)) as daemon:
+        answer = await daemon.call("GetActiveProvider", include_credential=True)
+        assert answer.credential.api_key == "sk-stored-by-sql"
+    async with serving(database, **production(database), require_seals=True) as daemon:
+        error = await refused(daemon, "GetActiveProvider", include_credential=True)
+        assert error_info(error).reason == "CREDENTIAL_UNREADABLE"

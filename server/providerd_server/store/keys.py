@@ -17,6 +17,7 @@ from providerd.secret import Secret
 from providerd_server.store.database import Connection
 from providerd_server.store.keyring import Key, Keyring
 from providerd_server.store.sealed import SealedKey, UnreadableError
+from providerd_server.validation.hosts import HostPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +46,12 @@ class Keys:
     Args:
         ring: What they are encrypted with.
         require_seals: Whether a key without a seal, as plain SQL stores it, counts as one that cannot be read.
+        hosts: Where keys may be sent; one for anywhere else counts as one that cannot be read. None for anywhere.
     """
 
-    def __init__(self, ring: Keyring, *, require_seals: bool = False) -> None:
+    def __init__(self, ring: Keyring, *, require_seals: bool = False, hosts: HostPolicy | None = None) -> None:
         self.ring = ring
+        self._hosts = hosts
         self._require_seals = require_seals
         self._plain: dict[tuple[str, str], Secret | None] = {}
         self._known: dict[SealedKey, Secret | None] = {}
@@ -86,6 +89,11 @@ class Keys:
             raise UnreadableError(
                 "it has no seal, and this daemon reads no key without one",
                 "run `providerd keys rotate`, which seals it and says for which destination, or set the key anew",
+            )
+        if self._hosts is not None and not self._hosts.allows(sealed.destination):
+            raise UnreadableError(
+                "its provider's base_url is no place to send a key to",
+                "give the provider an https:// URL of a public host, or list the host in PROVIDERD_ALLOWED_HOSTS",
             )
         for key in sealed.openers(self.ring):
             mark = (sealed.ciphertext, key.id)

@@ -25,6 +25,7 @@ NO_PRIVATE_HOST = (
 )
 NO_FOREIGN_HOST = "must have a host without xn-- or '_', unless PROVIDERD_ALLOWED_HOSTS lists it"
 
+_DESTINATION = re.compile(r"(?P<scheme>https?)://(?P<host>[^ ]+):[0-9]+")
 # RFC 1034, section 3.1, with the underscores of container networks.
 _NAME = re.compile(
     r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
@@ -81,6 +82,11 @@ class HostPolicy:
         if loopback or self._allows(known):
             return None
         return _publicity_problem(known)
+
+    def allows(self, destination: str) -> bool:
+        """Whether a key may be sent to a destination such as ``https://api.example.com:443``."""
+        parts = _DESTINATION.fullmatch(destination)
+        return parts is not None and self.problem(parts["scheme"], parts["host"]) is None
 
     def _allows(self, host: str | Address) -> bool:
         if not isinstance(host, str):
