@@ -1,24 +1,14 @@
 """A real sidecar for tests: the program's own command as a process."""
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.daemon import DaemonProcess, clean_environment
+from tests.daemon import PROVIDERD, DaemonProcess, clean_environment
 
-# The whole program; the command is added by hand, so that it is there however the package is installed.
-_PROGRAM = """
-import sys
-from providerd.cli.main import main
-from providerd.cli.program import program
-from providerd_server.sidecar_commands import sidecar
-program.add_command(sidecar)
-sys.exit(main())
-"""
-COMMAND = [sys.executable, "-c", _PROGRAM, "sidecar"]
+COMMAND = [PROVIDERD, "sidecar"]
 
 
 @contextmanager

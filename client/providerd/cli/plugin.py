@@ -16,6 +16,7 @@ GROUP = "providerd.commands"
 # Known here so that listing the commands imports none of them.
 _SHORT_HELP = {
     "serve": "Run the daemon.",
+    "sidecar": "Run a sidecar: the same service from memory, over another daemon.",
     "migrate": "Bring the database's schema up to date.",
     "psql": "Open psql on the embedded database.",
     "keys": "See how the stored keys are encrypted, and encrypt them anew.",

@@ -56,7 +56,7 @@ class Database:
     trust: Trust = STRICT
     connect_timeout: float = 3.0
     command_timeout: float = 4.0
-    queue_timeout: float = 10.0
+    queue_timeout: float = 30.0
     acquire_timeout: float = 2.0
     lock_timeout: float = 2.0
     write_timeout: float = 3.0
