@@ -192,8 +192,9 @@ def _signals(stopping: asyncio.Event) -> Iterator[None]:
         if stopping.is_set():
             log.warning("second signal: not waiting any longer", signal=name)
             raise SystemExit(1)
-        log.info("signal received", signal=name)
+        # First of all: a log that nobody reads any more must not keep it from ending.
         stopping.set()
+        log.info("signal received", signal=name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number.name)

@@ -19,7 +19,6 @@ from providerd_server import probe
 from providerd_server.described import unknown_settings
 from providerd_server.pgversion import version_warning
 from providerd_server.settings import Settings
-from providerd_server.sidecar_commands import sidecar
 from providerd_server.sidecar_settings import SidecarSettings
 from tests import deployment
 from tests.deployment import DEPLOY, DOCKERFILE, ROOT, UNITS
@@ -42,9 +41,6 @@ def test_settings_exist(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_command_lines_are_understood(where: str, line: list[str]) -> None:
     match line:
-        case ["providerd", "sidecar", *arguments]:
-            # By itself: an editable installation knows new entry points only once it is made anew.
-            sidecar.make_context("sidecar", arguments)
         case ["providerd", *arguments]:
             parse(arguments)
         case ["python", "-m", "providerd_server.probe", *arguments]:

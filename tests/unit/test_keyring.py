@@ -1,5 +1,6 @@
 """The key ring: where passphrases come from, what they are called, and which are too weak."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,16 @@ def test_a_key_is_found_by_its_name_and_by_its_tag(tmp_path: Path) -> None:
     assert ring.find(ring_of(db_encryption_key=NEW).current.id) == ring.current
     assert ring.find("autumn") is None
     assert ring.find(None) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another account")
+def test_a_file_of_another_account_may_be_open_to_a_group_alone(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "keys", f"a = {NEW}\n", 0o440)
+    os.chown(path, 65534, 0)
+    assert load_keyring(load(encryption_keys_file=path)).current.id == "a"
+    path.chmod(0o444)
+    with pytest.raises(ConfigurationError, match="open to others"):
+        load_keyring(load(encryption_keys_file=path))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])

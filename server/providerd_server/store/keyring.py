@@ -137,11 +137,12 @@ def _ring(keys: Sequence[Key]) -> Keyring:
 def _read(path: Path) -> list[Key]:
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            found = os.fstat(file.fileno())
             content = file.read()
     except OSError as error:
         raise ConfigurationError(f"cannot read the file of encryption keys {path}: {error.strerror}") from None
-    if stat.S_IMODE(mode) & 0o077:
+    # One's own is to be closed to all others; one that somebody else has given to a group, as Kubernetes does, is not.
+    if stat.S_IMODE(found.st_mode) & (0o077 if found.st_uid == os.geteuid() else 0o007):
         raise ConfigurationError(f"the file of encryption keys {path} is open to others: chmod 600 {path}")
     try:
         lines = content.decode().split("\n")
