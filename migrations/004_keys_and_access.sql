@@ -188,9 +188,16 @@ LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
 DECLARE
     violations JSONB;
     -- A new header for the key may be one that is set already.
-    all_new BOOLEAN := after.api_key_encrypted <> coalesce(before.api_key_encrypted, '')
+    all_new BOOLEAN := coalesce(after.api_key_encrypted <> coalesce(before.api_key_encrypted, ''), FALSE)
         OR after.auth_header_template IS DISTINCT FROM before.auth_header_template;
 BEGIN
+    -- Most writes are switches, which change none of these: they need not wait for the rest.
+    IF NOT all_new
+        AND (after.base_url, after.additional_headers, after.request_builder_config)
+            IS NOT DISTINCT FROM (before.base_url, before.additional_headers, before.request_builder_config)
+    THEN
+        RETURN;
+    END IF;
     SELECT jsonb_agg(jsonb_build_object('column', v.column_name, 'message', v.message)) INTO violations
     FROM provider_request_violations(after) v
     WHERE all_new OR to_jsonb(after) -> v.column_name IS DISTINCT FROM to_jsonb(before) -> v.column_name;
