@@ -32,6 +32,8 @@ _RESERVED = (
     "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Proxy-Authenticate",
     "HTTP2-Settings", "Via",
     "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "x-forwarded-proto", "X-Real-IP",
+    "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "X-Host",
+    "X-HTTP-Host-Override",
 )  # fmt: skip
 _KEYS = (
     "Authorization",

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import grpc
+import pytest
 from google.protobuf.json_format import MessageToDict
 
 from providerd.secret import Secret
@@ -393,6 +394,7 @@ async def test_a_pruned_revision_says_so_and_later_ones_are_whole(database: str)
 
 async def test_pruning_goes_by_batches_and_never_takes_the_newest(database: str) -> None:
     sql = await asyncpg.connect(database)
+    await sql.execute("UPDATE llm_provider_store SET shortest_retention = '0'")
     for turn in range(30):
         await sql.execute("UPDATE llm_provider_configs SET description = $1 WHERE provider_name = 'groq'", str(turn))
     counts = []
@@ -428,3 +430,19 @@ async def test_with_the_database_away_the_history_is_unavailable(database: str, 
         await admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
         await daemon.call("ListHistory")
     await admin.close()
+
+
+async def test_the_daemon_says_that_the_history_is_kept_for_longer(
+    database: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sql = await asyncpg.connect(database)
+    await sql.execute("UPDATE llm_provider_configs SET description = 'x' WHERE provider_name = 'groq'")
+    await sql.execute("UPDATE llm_provider_config_history SET changed_at = changed_at - interval '10 days'")
+    await sql.close()
+    said, output = "the history is kept for longer than PROVIDERD_HISTORY_RETENTION says", ""
+    async with serving(database, history_retention="7d") as daemon, asyncio.timeout(10):
+        while said not in output:
+            output += "".join(capfd.readouterr())
+            await asyncio.sleep(0.02)
+        assert (await daemon.call("GetRevision", number=1)).providers
+    assert "30 days" in output

@@ -13,6 +13,7 @@ from providerd_server.store.transaction import Transactions
 
 log = structlog.get_logger(__name__)
 
+_SHORTEST = "SELECT shortest_retention FROM llm_provider_store"
 _PRUNE = "SELECT prune_provider_history($1, $2)"
 _BATCH = 500
 
@@ -25,7 +26,7 @@ class Retention:
 
     Args:
         transactions: How to reach the database.
-        keep: For how long.
+        keep: For how long. Where the owner of the tables wants it kept for longer, that holds.
         interval: Seconds between two looks on average.
     """
 
@@ -36,8 +37,17 @@ class Retention:
 
     async def run(self) -> None:
         """Prunes until cancelled. With the database away it tries again later."""
+        told: datetime.timedelta | None = None
         while True:
             try:
+                if (shortest := await self.shortest()) > self._keep and shortest != told:
+                    log.warning(
+                        "the history is kept for longer than PROVIDERD_HISTORY_RETENTION says",
+                        retention=str(self._keep),
+                        shortest_retention=str(shortest),
+                        hint="the owner of the tables can change shortest_retention of llm_provider_store",
+                    )
+                    told = shortest
                 pruned = await self.prune()
             except Refusal as refusal:
                 log.warning("cannot prune the history; trying again later", reason=refusal.reason)
@@ -45,6 +55,12 @@ class Retention:
                 if pruned:
                     log.info("pruned the history", entries=pruned)
             await asyncio.sleep(self._interval * random.uniform(0.5, 1.5))  # noqa: S311 - spreads daemons
+
+    async def shortest(self) -> datetime.timedelta:
+        """For how long the owner of the tables wants the history kept at least."""
+        async with self._transactions.connection() as connection:
+            found: datetime.timedelta = await connection.fetchval(_SHORTEST)
+            return found
 
     async def prune(self) -> int:
         """Forgets all that is too old now, a batch a transaction; returns how many entries."""
