@@ -79,7 +79,7 @@ class Settings(ServingSettings):
     poll_interval: Seconds = Field(default=2.0, description="Seconds between polls behind LISTEN.")
     probe_interval: Seconds = Field(default=5.0, description="Seconds between probes of the LISTEN connection.")
     history_retention: timedelta | None = Field(
-        default=None, description="How long to keep the audit history, like 90d; at least shortest_retention. Default: for ever."
+        default=None, description="How long to keep the audit history, like 90d or 12h. Default: for ever."
     )
     pool_size: int = Field(default=5, ge=1, le=100, description="Most database connections used by writes.")
 
