@@ -33,6 +33,10 @@ _BACKENDS = (
     "SELECT pid, query FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'providerd' AND pid <> pg_backend_pid()"
 )
+_IN_TRANSACTION = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'providerd'"
+    " AND backend_xid IS NOT NULL LIMIT 1"
+)
 
 _numbers = itertools.count(1)
 
@@ -99,6 +103,17 @@ class Cluster:
                 if pids:
                     return pids[-1]
                 await asyncio.sleep(0.02)
+
+    async def writing(self, database: str) -> int:
+        """A backend that is in the middle of a write, once there is one."""
+        connection = await asyncpg.connect(self.dsn(database), timeout=10)
+        try:
+            async with asyncio.timeout(15):
+                while (pid := await connection.fetchval(_IN_TRANSACTION)) is None:
+                    await asyncio.sleep(0)
+        finally:
+            connection.terminate()
+        return int(pid)
 
     async def terminate(self, database: str, *pids: int) -> None:
         """Ends backends in order, as an administrator would; all of the daemons' where none is named."""

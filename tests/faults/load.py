@@ -1,6 +1,7 @@
 """The base load: watchers on connections of their own, and writers and readers at so many calls a second."""
 
 import asyncio
+import gc
 import itertools
 import time
 from collections import Counter
@@ -97,6 +98,8 @@ class Load:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, *self._calls, return_exceptions=True)
         await self._stack.aclose()
+        # On our side a connection ends with the last object of its channel, and those hold each other.
+        gc.collect()
         for end in ended:
             if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
                 raise end

@@ -118,7 +118,6 @@ class Proxy:
         self.port = 0
         self.accepted = 0
         self._target = target
-        self._pumps: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
@@ -158,16 +157,16 @@ class Proxy:
             asyncio.create_task(link.pump(reader, self.up, up=True)),
             asyncio.create_task(link.pump(there, self.down, up=False)),
         }
-        self._pumps |= pumps
-        # Closed from both sides, or broken on one.
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
-        for pump in pumps:
-            pump.cancel()
+        try:
+            # Closed from both sides, or broken on one.
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            self.links.discard(link)
+            for pump in pumps:
+                pump.cancel()
+            for end in (writer, back):
+                end.transport.abort()
         await asyncio.gather(*pumps, return_exceptions=True)
-        self._pumps -= pumps
-        self.links.discard(link)
-        writer.transport.abort()
-        back.transport.abort()
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._target.startswith("unix:"):
@@ -199,7 +198,7 @@ async def proxy_to(target: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        ending = list(serving | proxy._pumps)
+        ending = list(serving)
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)

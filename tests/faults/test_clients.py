@@ -97,7 +97,7 @@ async def test_fault_32_the_wall_clock_jumps(bare: World, tmp_path: Path) -> Non
         await bare.seed(daemon.address)
         with following(daemon.address, tmp_path, **clock) as follower:
             async with bare.load() as load:
-                await asyncio.sleep(scaled(5, 60))
+                await asyncio.sleep(scaled(3, 60))
                 await load.converged(5)
                 said = follower.said
         stamps = [datetime.fromisoformat(json.loads(line)["timestamp"]) for line in daemon.log.read_text().splitlines()]

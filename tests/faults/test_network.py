@@ -27,7 +27,7 @@ async def test_fault_07_everything_is_black_holed(bare: World) -> None:
             open_before = descriptors_of(daemon.pid)
             for proxy in (to_database, to_daemon):
                 proxy.hold()
-            await asyncio.sleep(scaled(4, 60))
+            await asyncio.sleep(scaled(3, 60))
             for proxy in (to_database, to_daemon):
                 proxy.release()
             await load.converged(15)

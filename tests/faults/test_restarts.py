@@ -26,10 +26,8 @@ async def test_fault_02_a_backend_is_killed_mid_write(world: World) -> None:
     async with world.load(writes=20.0) as load:
         for _ in range(scaled(3, 50)):
             await load.more_writes(3)
-            backends = await world.cluster.backends(world.name)
-            writing = [pid for pid, query in backends.items() if "pg_notify" not in query]
             postmaster = world.cluster.postgres.pid
-            world.cluster.kill_backend(writing[-1])
+            world.cluster.kill_backend(await world.cluster.writing(world.name))
             await world.cluster.until_up()
             assert world.cluster.postgres.pid == postmaster
             await load.converged(5)

@@ -32,7 +32,7 @@ async def test_fault_09_the_database_appears_late(bare: World, monkeypatch: pyte
         async with grpc.aio.insecure_channel(address) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             request = health_pb2.HealthCheckRequest(service="providerd.v1.ProviderService")
-            for _ in range(scaled(3, 60)):
+            for _ in range(scaled(2, 60)):
                 await asyncio.sleep(1)
                 states.append((await health.Check(request, wait_for_ready=True, timeout=10)).status)
         await cluster.execute("postgres", f"CREATE DATABASE {bare.name} TEMPLATE {TEMPLATE}")
