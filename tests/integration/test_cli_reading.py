@@ -142,7 +142,9 @@ def test_completion_is_silent_without_a_daemon() -> None:
 
 
 def test_commands_of_other_packages_are_completed_without_importing_them(cli: Cli) -> None:
-    assert _completed(cli.daemon.address, "providerd s") == ["show", "status", "switch", "set-key", "serve"]
+    assert _completed(cli.daemon.address, "providerd s") == [
+        "show", "status", "switch", "set-key", "serve", "sidecar",
+    ]  # fmt: skip
 
 
 def _completed(server: str, line: str) -> list[str]:
