@@ -75,7 +75,16 @@ class Background:
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # Two loops that use gRPC both wake for each event, and the later one finds nothing: it is harmless and loud.
-    # See https://github.com/grpc/grpc/issues/25364.
-    if not isinstance(context.get("exception"), BlockingIOError):
+    if not _is_noise(context.get("exception"), loop):
         loop.default_exception_handler(context)
+
+
+def _is_noise(error: BaseException | None, loop: asyncio.AbstractEventLoop) -> bool:
+    """Says whether an error is one of two that gRPC makes where several loops use it, harmless and loud.
+
+    All wake for each event, and the later one finds nothing: https://github.com/grpc/grpc/issues/25364. And an event of
+    a loop that has ended meanwhile cannot be handed to it, nor does anybody wait for it there.
+    """
+    if isinstance(error, RuntimeError):
+        return str(error) == "Event loop is closed" and not loop.is_closed()
+    return isinstance(error, BlockingIOError)
