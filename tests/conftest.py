@@ -17,6 +17,7 @@ import pytest
 from providerd_server import migrate
 from providerd_server.embedded import EmbeddedPostgres
 from tests.daemon import DAEMON_ROLE
+from tests.disks import Disk, small_disk
 
 TEMPLATE = "template_providerd"
 
@@ -51,6 +52,13 @@ def open_directory() -> Iterator[Path]:
     """A directory of this test's own that every account can enter, unlike pytest's ``tmp_path``."""
     with _open_directory() as directory:
         yield directory
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A disk of this test's own, small enough to be filled."""
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture(scope="session")

@@ -85,17 +85,21 @@ def stays_on_this_machine(targets: Sequence[str]) -> bool:
     return all(is_unix_socket(target) or _is_loopback(target) for target in targets)
 
 
+def is_loopback_host(host: str) -> bool:
+    """Says whether a host is this machine: `localhost` or a loopback address, IPv6 without brackets.
+
+    By what is written and never by what a name resolves to: who answers for names may be anybody.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_loopback(target: str) -> bool:
     match = _ADDRESSES.fullmatch(target)
     hosts = [address.rpartition(":")[0] or address for address in match[1].split(",")] if match else []
-    return bool(hosts) and all(_is_loopback_host(host) for host in hosts)
-
-
-def _is_loopback_host(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return bool(hosts) and all(is_loopback_host(host.strip("[]")) for host in hosts)
 
 
 def _multi_address_uri(targets: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from providerd.stream import being_cancelled
 from providerd.v1 import provider_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from providerd.cache import Cache
     from providerd.options import ClientOptions
@@ -73,8 +73,8 @@ class Connection:
             channel.calls -= 1
             await self._close_retired()
 
-    async def call(self, method: str, request: Any) -> Any:
-        """Returns the answer of a unary call.
+    async def call(self, method: str, request: Any, take: Callable[[Any], Awaitable[Any]] | None = None) -> Any:
+        """Returns the answer of a unary call, or what `take` gets from another kind.
 
         Raises:
             RpcError: It failed.
@@ -84,11 +84,13 @@ class Connection:
         try:
             async with self.stub() as stub:
                 try:
-                    answer = await getattr(stub, method)(
+                    call = getattr(stub, method)(
                         request, timeout=self._options.timeout, metadata=self.credentials.metadata()
                     )
+                    answer = await (call if take is None else take(call))
                 finally:
                     # Errors may be kept, and shown with local variables: a request may hold a key, a stub holds gRPC.
+                    call = None
                     del request, stub
         except grpc.aio.AioRpcError as refusal:
             refusal.__traceback__ = None  # for the same reason
@@ -116,3 +118,18 @@ class Connection:
         self._channels = [channel for channel in self._channels if channel not in idle]
         for channel in idle:
             await channel.grpc.close()
+
+
+async def first(call: Any) -> Any:
+    """Returns the first answer of a server-streaming call, which ends with it.
+
+    Raises:
+        UnavailableError: There was none.
+    """
+    try:
+        async for answer in call:
+            return answer
+    finally:
+        call.cancel()
+        del call
+    raise errors.UnavailableError("the stream ended")

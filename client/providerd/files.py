@@ -69,15 +69,21 @@ def _read(path: str, name: str, *, private: bool) -> Secret:
     try:
         # Not blocking, because to open a pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise ValueError(f"{name} is not a regular file: only such a file can be read again when it changes")
-            if private and _is_open_to_others(found):
-                raise ValueError(
-                    f"{name} is open to other users (mode {stat.S_IMODE(found.st_mode):04o}): chmod 600 it"
-                )
-            content = Secret(file.read(_MOST_BYTES + 1).decode("latin-1"))
+        try:
+            # Of a directory Python makes no file, and would leave the descriptor open.
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise ValueError(
+                        f"{name} is not a regular file: only such a file can be read again when it changes"
+                    )
+                if private and _is_open_to_others(found):
+                    raise ValueError(
+                        f"{name} is open to other users (mode {stat.S_IMODE(found.st_mode):04o}): chmod 600 it"
+                    )
+                content = Secret(file.read(_MOST_BYTES + 1).decode("latin-1"))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from None
     if len(content.reveal()) > _MOST_BYTES:

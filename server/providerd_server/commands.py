@@ -13,8 +13,9 @@ from providerd.cli.output import print_json, print_table
 from providerd.secret import Secret
 from providerd_server import app
 from providerd_server import migrate as migrations
-from providerd_server.databases import data_dir_option, database, embedded, told_in_one_line
+from providerd_server.databases import data_dir_option, database, embedded
 from providerd_server.errors import ConfigurationError
+from providerd_server.failures import told_in_one_line
 from providerd_server.security import Security
 from providerd_server.settings import Settings, load
 from providerd_server.starting import (

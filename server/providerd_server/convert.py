@@ -33,7 +33,7 @@ _TEXT_FIELDS = (
     "updated_by",
     "key_fingerprint",
 )
-_STRUCT_FIELDS = (
+STRUCT_FIELDS = (
     "additional_headers",
     "request_builder_config",
     "response_extractor_config",
@@ -70,7 +70,7 @@ def provider_message(provider: StoredProvider) -> pb.Provider:
     )
     for name in _TEXT_FIELDS:
         setattr(message, name, getattr(provider, name) or "")
-    for name in _STRUCT_FIELDS:
+    for name in STRUCT_FIELDS:
         value = getattr(provider, name)
         if value is not None:
             document = getattr(message, name)

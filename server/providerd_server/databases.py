@@ -1,39 +1,29 @@
-"""Which database a command works on, the configured one or the embedded one, and how it tells what fails."""
+"""Which database a command works on, the configured one or the embedded one, and the way to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from providerd.cli.failures import ExitCode, Failure
 from providerd.secret import Secret
-from providerd_server import migrate as migrations
 from providerd_server.errors import ConfigurationError
 from providerd_server.settings import Settings
+from providerd_server.source.schema import check_schema
+from providerd_server.store import Database, Transactions
+from providerd_server.store.tls import STRICT, Trust
 
 if TYPE_CHECKING:
     from providerd_server.embedded import EmbeddedPostgres
 
+UNREADABLE_URL = "SUPABASE_DB_URL cannot be read: check its parts, and write special characters in its password as %XX"
+
 data_dir_option = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the embedded database lives."
 )
-
-
-@contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Has a command fail with one line instead of a traceback, and with the right exit code."""
-    try:
-        yield
-    except ConfigurationError as error:
-        raise Failure(str(error), ExitCode.USAGE) from None
-    except migrations.DatabaseUnreachableError as error:
-        raise Failure(str(error), ExitCode.UNAVAILABLE) from None
-    except migrations.MigrationError as error:
-        raise Failure(str(error), ExitCode.REFUSED) from None
 
 
 @contextmanager
@@ -84,3 +74,27 @@ def embedded(settings: Settings, *, share: bool = True, create: bool = True) -> 
         yield postgres
     finally:
         postgres.stop()
+
+
+@asynccontextmanager
+async def connected(url: Secret, trust: Trust = STRICT) -> AsyncIterator[Transactions]:
+    """Transactions on a database that answers and has the schema, as patient as a person is.
+
+    Raises:
+        ConfigurationError: The URL cannot be read, or connections could not be secured as they must be.
+        Refusal: The database cannot be reached.
+        SchemaError: The schema is not there or not whole.
+    """
+    patience = {"connect_timeout": 10, "command_timeout": 10, "acquire_timeout": 10, "lock_timeout": 8}
+    database = Database(url, trust, **patience, write_timeout=15, pool_size=1)
+    async with AsyncExitStack() as stack:
+        try:
+            pool = await database.create_pool()
+            stack.callback(pool.terminate)
+            transactions = Transactions(database, pool)
+            async with transactions.connection() as connection:
+                await check_schema(connection)
+        except ValueError:
+            # Its text may quote a part of the password.
+            raise ConfigurationError(UNREADABLE_URL) from None
+        yield transactions

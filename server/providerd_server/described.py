@@ -9,6 +9,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
+from providerd.cli.security import SETTINGS as CLIENT_SETTINGS
 from providerd.secret import Secret
 from providerd_server.serving_settings import ServingSettings, environment_name, given_flags
 from providerd_server.settings import Settings, place_of
@@ -16,8 +17,7 @@ from providerd_server.sidecar_settings import SidecarSettings
 
 # Read by the command line and by the tests, not by the daemon.
 _NAMES_OF_CLIENTS = {
-    "PROVIDERD_SERVER", "PROVIDERD_TLS", "PROVIDERD_CA_FILE", "PROVIDERD_CERT_FILE", "PROVIDERD_KEY_FILE",
-    "PROVIDERD_TLS_SERVER_NAME", "PROVIDERD_TOKEN", "PROVIDERD_TOKEN_FILE", "PROVIDERD_INSECURE_TOKEN",
+    "PROVIDERD_SERVER", "PROVIDERD_TOKEN", *(setting.variable for setting in CLIENT_SETTINGS),
     "PROVIDERD_COMPLETE", "PROVIDERD_MODEL", "PROVIDERD_ROTATION_KILLS",
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from providerd.v1 import provider_pb2 as pb
-from providerd_server.convert import json_from_struct
+from providerd_server.convert import STRUCT_FIELDS, json_from_struct
 from providerd_server.errors import Violation, invalid
 from providerd_server.snapshot import StoredProvider
 from providerd_server.store.configuration import Configuration, Contents
@@ -23,7 +23,6 @@ from providerd_server.validation import (
     text_violations,
 )
 
-_STRUCTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
 _REQUIRED_TEXT = ("display_name", "base_url", "endpoint_path_template", "default_model")
 _OPTIONAL_TEXT = ("description", "auth_scheme", "auth_header_template")
 _LIMITS = ("context_window_tokens", "max_output_tokens_limit")
@@ -31,7 +30,7 @@ _LIMITS = ("context_window_tokens", "max_output_tokens_limit")
 EDITABLE = (
     *_REQUIRED_TEXT,
     *_OPTIONAL_TEXT,
-    *_STRUCTS,
+    *STRUCT_FIELDS,
     *_LIMITS,
     "http_method",
     "supported_models",
@@ -149,7 +148,7 @@ def _given(provider: pb.Provider, violations: list[Violation]) -> dict[str, Any]
         if not _is_populated(provider, name):
             continue
         value = getattr(provider, name)
-        if name in _STRUCTS:
+        if name in STRUCT_FIELDS:
             value = json_from_struct(value, f"provider.{name}", violations)
         elif name == "supported_models":
             value = list(value)

@@ -15,9 +15,8 @@ from providerd.cli.options import change_options, dry_run_option, example, json_
 from providerd.cli.output import print_json, print_table, printable
 from providerd.secret import Secret
 from providerd_server import logs
-from providerd_server.admin_settings.failures import told_in_one_line
-from providerd_server.admin_settings.target import connected
-from providerd_server.databases import data_dir_option, database
+from providerd_server.databases import connected, data_dir_option, database
+from providerd_server.failures import told_in_one_line
 from providerd_server.settings import Settings, load
 from providerd_server.store.keyring import Keyring, check_passphrases, load_keyring
 from providerd_server.store.rotation import REASON, KeyStatus, Rotated, Rotation
@@ -43,7 +42,7 @@ def keys() -> None:
 @json_option
 def status(data_dir: Path | None, as_json: bool) -> None:
     """Show how each key is encrypted; exit code 1 when one is to be rotated or cannot be read."""
-    with told_in_one_line("a provider"):
+    with told_in_one_line():
         settings = load(data_dir=data_dir)
         ring = load_keyring(settings)
         found = _on_the_database(settings, ring, lambda rotation: rotation.status())
@@ -82,7 +81,7 @@ def rotate(data_dir: Path | None, batch_size: int, dry_run: bool, reason: str, a
     A key without a seal, as plain SQL stores it, gets one, and you are told for which destination: see that it belongs
     there. One that the database knows to belong elsewhere is left alone.
     """
-    with told_in_one_line("a provider"):
+    with told_in_one_line():
         settings = load(data_dir=data_dir)
         ring = load_keyring(settings)
         for warning in check_passphrases(ring, development=settings.in_development):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from providerd.channel import is_loopback_host
 from providerd_server.certificates import Certificates
 from providerd_server.errors import ConfigurationError
 from providerd_server.service import SERVICE_NAME
@@ -172,14 +172,7 @@ def _try(address: str) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        # A name that begins like a loopback address is none.
-        return False
+    return address.startswith("unix:") or is_loopback_host(address.rpartition(":")[0].strip("[]"))
 
 
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:

@@ -9,8 +9,8 @@ import click
 
 from providerd.cli.options import example
 from providerd_server import sidecar as app
-from providerd_server.databases import told_in_one_line
 from providerd_server.entrance import Entrance
+from providerd_server.failures import told_in_one_line
 from providerd_server.sidecar_settings import load
 from providerd_server.starting import (
     log_format_option,

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from google.protobuf.json_format import ParseDict
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -73,3 +75,16 @@ async def until_serving(channel: grpc.aio.Channel) -> None:
     async for answer in HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20, wait_for_ready=True):
         if answer.status == health_pb2.HealthCheckResponse.SERVING:
             return
+
+
+def logged(capfd: pytest.CaptureFixture[str], text: str) -> Callable[[], Awaitable[bool]]:
+    """What says whether a text was logged from here on."""
+    seen = ""
+
+    async def is_there() -> bool:
+        nonlocal seen
+        captured = capfd.readouterr()
+        seen += captured.err + captured.out
+        return text in seen
+
+    return is_there

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from access import UPSERT, AccessFile, bearer, call, until_serving, watch
+from access import UPSERT, AccessFile, bearer, call, logged, until_serving, watch
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from serving import Serving, error_info, serving
 
@@ -197,15 +197,7 @@ async def test_a_broken_access_file_leaves_the_last_good_one_in_force(
     token = access.token("worker", "read")
     await within(5, lambda: works(daemon, token))
     access.path.write_text("{ not json")
-    logged = ""
-
-    async def told() -> bool:
-        nonlocal logged
-        captured = capfd.readouterr()
-        logged += captured.err + captured.out
-        return "cannot be used" in logged
-
-    await within(5, told)
+    await within(5, logged(capfd, "cannot be used"))
     await call(daemon, "ListProviders", token)
 
 

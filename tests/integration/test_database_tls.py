@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from providerd.secret import Secret
 from providerd_server import migrate
-from providerd_server.admin_settings.target import connected
+from providerd_server.databases import connected
 from providerd_server.errors import ConfigurationError
 from providerd_server.hub import Hub
 from providerd_server.migrate import DatabaseUnreachableError

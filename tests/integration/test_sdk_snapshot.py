@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import providerd.sync
 from providerd import Cause, Change, Client, State, keeper
 from providerd.snapshot import Snapshot
 from providerd.snapshot_file import SnapshotFile
-from tests.disks import Disk, small_disk
+from tests.disks import Disk
 from tests.integration.scripted_server import ScriptedServer, Watch, scripted_server
 from tests.unit.sdk_messages import OTHER_STORE, STORE, active, heartbeat, provider
 
@@ -42,12 +42,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "last-known-good"
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    with small_disk(tmp_path / "disk") as disk:
-        yield disk
 
 
 @pytest.fixture

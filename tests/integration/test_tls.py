@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from access import UPSERT, AccessFile, until_serving
+from access import UPSERT, AccessFile, logged, until_serving
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from google.protobuf.json_format import ParseDict
@@ -176,15 +176,7 @@ async def test_a_certificate_is_replaced_and_garbage_is_not_taken_under_open_wat
         second = await serial_of(daemon, authority)
 
         replace(cert, b"garbage")
-        logged = ""
-
-        async def told() -> bool:
-            nonlocal logged
-            captured = capfd.readouterr()
-            logged += captured.out + captured.err
-            return "cannot be used" in logged
-
-        await until(told)
+        await until(logged(capfd, "cannot be used"))
         assert await serial_of(daemon, authority) == second
         replace(key, b"more garbage")
         for _ in range(20):

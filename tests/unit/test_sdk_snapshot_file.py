@@ -14,7 +14,7 @@ from providerd import Credential, Provider, Revision, Secret
 from providerd.seal import Seal
 from providerd.snapshot import Snapshot
 from providerd.snapshot_file import SnapshotFile
-from tests.disks import Disk, small_disk
+from tests.disks import Disk
 from tests.unit.sdk_messages import STORE, provider
 
 API_KEY = "canary-aa07"
@@ -29,12 +29,6 @@ def snapshot(number: int = 7, description: str = "") -> Snapshot:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "last-known-good"
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    with small_disk(tmp_path / "disk") as disk:
-        yield disk
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from providerd.cli.failures import ExitCode, Failure
 from providerd.cli.output import print_json, print_table
 from providerd_server.access.principals import AccessFile, TokenEntry, read_access_file
 from providerd_server.access.scopes import Scope
-from providerd_server.databases import told_in_one_line
 from providerd_server.errors import ConfigurationError
+from providerd_server.failures import told_in_one_line
 from providerd_server.serving_settings import parse_duration
 from providerd_server.settings import load
 

@@ -16,10 +16,10 @@ from providerd_server import logs
 from providerd_server.admin_settings import report
 from providerd_server.admin_settings.backup import backup
 from providerd_server.admin_settings.document import AdminSettings, load
-from providerd_server.admin_settings.failures import told_in_one_line
 from providerd_server.admin_settings.report import Outcome, Say
-from providerd_server.admin_settings.target import State, Target, connected, has_key
-from providerd_server.databases import data_dir_option, database
+from providerd_server.admin_settings.target import State, Target, has_key
+from providerd_server.databases import connected, data_dir_option, database
+from providerd_server.failures import told_in_one_line
 from providerd_server.security import hosts_of
 from providerd_server.settings import PUBLISHED_PASSPHRASE
 from providerd_server.settings import load as load_settings

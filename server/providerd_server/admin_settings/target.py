@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from providerd.secret import Secret
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.admin_settings.document import AdminSettings
 from providerd_server.edit import Edit
-from providerd_server.errors import ConfigurationError, Kind, Refusal
+from providerd_server.errors import Kind, Refusal
 from providerd_server.snapshot import Revision, StoredProvider
-from providerd_server.source.schema import check_schema
-from providerd_server.store import Database, Keys, Store, Transactions
+from providerd_server.store import Keys, Store, Transactions
 from providerd_server.store.database import Connection
 from providerd_server.store.keyring import Keyring
 from providerd_server.store.providers import Saved
 from providerd_server.store.rows import provider_from_row
 from providerd_server.store.statements import find_all
-from providerd_server.store.tls import STRICT, Trust
 from providerd_server.store.transaction import current_revision
 from providerd_server.validation.hosts import HostPolicy
-
-UNREADABLE_URL = "SUPABASE_DB_URL cannot be read: check its parts, and write special characters in its password as %XX"
 
 _HAS_PGCRYPTO = "SELECT to_regprocedure('pgp_sym_encrypt(text,text,text)') IS NOT NULL"
 # As migration 001 does it: Supabase keeps extensions in a schema of their own.
@@ -150,30 +144,6 @@ class Target:
             f"provider {self._provider_name!r} not found: run migration 002 first, with `providerd migrate up`"
             " or psql -f migrations/002_seed_initial_providers.sql",
         )
-
-
-@asynccontextmanager
-async def connected(url: Secret, trust: Trust = STRICT) -> AsyncIterator[Transactions]:
-    """Transactions on a database that answers and has the schema, as patient as a person is.
-
-    Raises:
-        ConfigurationError: The URL cannot be read, or connections could not be secured as they must be.
-        Refusal: The database cannot be reached.
-        SchemaError: The schema is not there or not whole.
-    """
-    patience = {"connect_timeout": 10, "command_timeout": 10, "acquire_timeout": 10, "lock_timeout": 8}
-    database = Database(url, trust, **patience, write_timeout=15, pool_size=1)
-    async with AsyncExitStack() as stack:
-        try:
-            pool = await database.create_pool()
-            stack.callback(pool.terminate)
-            transactions = Transactions(database, pool)
-            async with transactions.connection() as connection:
-                await check_schema(connection)
-        except ValueError:
-            # Its text may quote a part of the password.
-            raise ConfigurationError(UNREADABLE_URL) from None
-        yield transactions
 
 
 def has_key(provider: StoredProvider, wanted: AdminSettings) -> bool:

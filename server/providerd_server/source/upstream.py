@@ -14,13 +14,15 @@ from providerd.backoff import Backoff
 from providerd.cache import State
 from providerd.changes import Cause, Change
 from providerd.client import Client
+from providerd.connection import first
 from providerd.document import UNSET, plain
-from providerd.errors import NoActiveProviderError, NotReadyError, RpcError, UnavailableError, from_rpc
+from providerd.errors import NoActiveProviderError, NotReadyError, RpcError
 from providerd.options import ClientKeywords
 from providerd.provider import ActiveProvider
 from providerd.provider import Revision as KnownRevision
-from providerd.stream import Stream, being_cancelled
+from providerd.stream import Stream
 from providerd.v1 import provider_pb2 as pb
+from providerd_server.convert import STRUCT_FIELDS
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 from providerd_server.source import Publish
 from providerd_server.source.trouble import Trouble
@@ -31,24 +33,9 @@ _BEYOND_ANY = 2**63 - 1
 # Rows have ids; what the API tells of a provider has none.
 _NO_ROW = 0
 
-_AS_THEY_ARE = (
-    "provider_name",
-    "display_name",
-    "description",
-    "auth_scheme",
-    "auth_header_template",
-    "base_url",
-    "endpoint_path_template",
-    "http_method",
-    "default_model",
-    "context_window_tokens",
-    "max_output_tokens_limit",
-    "is_active",
-    "is_enabled",
-    "config_version",
-    "updated_by",
-)
-_DOCUMENTS = ("additional_headers", "request_builder_config", "response_extractor_config", "model_capabilities")
+# What the SDK calls otherwise, or holds in another form.
+_OTHERWISE = {*STRUCT_FIELDS, "id", "supported_models", "created_at", "updated_at", "key_fingerprint", "api_key"}
+_AS_THEY_ARE = tuple(name for name in StoredProvider.__slots__ if name not in _OTHERWISE)
 
 
 class Upstream(Client):
@@ -81,25 +68,7 @@ class Upstream(Client):
         """
         held = self.revision
         claimed = pb.Revision(store_id=held.store_id if held else "", number=_BEYOND_ANY)
-        try:
-            async with asyncio.timeout(self.options.timeout), self._connection.stub() as stub:
-                call = stub.WatchActive(
-                    pb.WatchActiveRequest(known_revision=claimed), metadata=self._connection.credentials.metadata()
-                )
-                try:
-                    message: pb.WatchActiveResponse | None = await anext(aiter(call))
-                finally:
-                    call.cancel()
-        except grpc.aio.AioRpcError as refusal:
-            raise from_rpc(refusal, self.options.where, self.options.transport) from None
-        except (TimeoutError, StopAsyncIteration):
-            raise UnavailableError("no answer from the upstream") from None
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
-            raise UnavailableError("the call was cancelled by the other side") from None
-        if message is None:  # what gRPC makes of bytes that are no message
-            raise UnavailableError("the upstream's answer cannot be decoded")
+        message = await self._connection.call("WatchActive", pb.WatchActiveRequest(known_revision=claimed), first)
         return KnownRevision.from_proto(message.revision)
 
 
@@ -210,7 +179,7 @@ def _stored(active: ActiveProvider) -> StoredProvider:
     """The provider as the daemon knows providers, and such that its message is the upstream's again."""
     provider = active.provider
     values: dict[str, Any] = {name: getattr(provider, name) for name in _AS_THEY_ARE}
-    values |= {name: _document(getattr(provider, name)) for name in _DOCUMENTS}
+    values |= {name: _document(getattr(provider, name)) for name in STRUCT_FIELDS}
     return StoredProvider(
         id=_NO_ROW,
         **values,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from providerd.channel import is_loopback_host
 from providerd.secret import Secret
 
 
@@ -34,16 +34,8 @@ def is_socket(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Whether what is sent there stays on this machine: a unix socket, ``localhost`` or a loopback address.
-
-    By what is written and never by what a name resolves to: who answers for names may be anybody.
-    """
-    if is_socket(host) or host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    """Whether what is sent there stays on this machine: a unix socket, ``localhost`` or a loopback address."""
+    return is_socket(host) or is_loopback_host(host.lower())
 
 
 def _name(spec: str) -> str:

@@ -1,4 +1,4 @@
-"""What the importer says when the database does not do as it should: one line, and an exit code."""
+"""What a command says when something goes wrong: one line, and an exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from providerd.cli.failures import ExitCode, Failure
-from providerd_server.admin_settings.target import UNREADABLE_URL
+from providerd_server import migrate
+from providerd_server.databases import UNREADABLE_URL
 from providerd_server.errors import ConfigurationError, Kind, Refusal
 from providerd_server.source.schema import SchemaError
 
@@ -24,13 +25,15 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 @contextmanager
-def told_in_one_line(what: Path | str) -> Iterator[None]:
+def told_in_one_line(what: Path | str = "a provider") -> Iterator[None]:
     """Turns what goes wrong inside into a ``Failure``. ``what`` is at fault where the database finds a violation."""
     try:
         yield
     except ConfigurationError as error:
         raise Failure(str(error), ExitCode.USAGE) from None
-    except SchemaError as error:
+    except migrate.DatabaseUnreachableError as error:
+        raise Failure(str(error), ExitCode.UNAVAILABLE) from None
+    except (migrate.MigrationError, SchemaError) as error:
         raise Failure(str(error), ExitCode.REFUSED) from None
     except Refusal as refusal:
         raise _failure(refusal, what) from None
