@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
+from providerd_server.errors import Refusal
+from providerd_server.observer import Observer
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 
 # Seconds until a watcher hears, at the latest, that what it has turned stale.
@@ -35,14 +38,16 @@ class State:
         snapshot: The picture of the database.
         epoch: Moves whenever revision numbers of before stop being comparable: another store, or a restored one.
         active_since: The lowest revision number at which the active provider is known to have looked as now.
+        published_at: When it became the state, by ``time.monotonic``.
     """
 
-    __slots__ = ("_encoded", "active_since", "epoch", "snapshot")
+    __slots__ = ("_encoded", "active_since", "epoch", "published_at", "snapshot")
 
     def __init__(self, snapshot: Snapshot, epoch: int, active_since: int) -> None:
         self.snapshot = snapshot
         self.epoch = epoch
         self.active_since = active_since
+        self.published_at = time.monotonic()
         self._encoded: dict[object, bytes] = {}
 
     @property
@@ -66,12 +71,16 @@ class Mailbox:
     """One watcher's view of the hub: the newest state, and a bell that rings when there is a newer one.
 
     Attributes:
+        watcher: Who watches, as it calls itself.
+        told: The state up to which the watcher knows everything; None before it was told anything.
         told_stale: Whether the watcher was last told that the state is stale; None before it was told anything.
     """
 
-    __slots__ = ("_bell", "_hub", "told_stale")
+    __slots__ = ("_bell", "_hub", "told", "told_stale", "watcher")
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, watcher: str) -> None:
+        self.watcher = watcher
+        self.told: State | None = None
         self.told_stale: bool | None = None
         self._hub = hub
         self._bell = asyncio.Event()
@@ -85,6 +94,12 @@ class Mailbox:
         self._bell.clear()
         return self._hub.state
 
+    def delivered(self, state: State, cause: Cause | None) -> None:
+        """Notes that the watcher has taken a message of ``state``: a heartbeat, where ``cause`` is None."""
+        for observer in self._hub.observers:
+            observer.delivered(self, state, cause)
+        self.told = state
+
     async def wait(self, seconds: float) -> bool:
         """Waits for something new since the last ``take``; False when ``seconds`` went by without."""
         try:
@@ -96,9 +111,14 @@ class Mailbox:
 
 
 class Hub:
-    """Holds the current state and tells watchers of the next one."""
+    """Holds the current state and tells watchers of the next one.
 
-    def __init__(self) -> None:
+    Args:
+        observers: Are told what happens, in this order.
+    """
+
+    def __init__(self, *observers: Observer) -> None:
+        self.observers = observers
         self.state: State | None = None
         self.draining = False
         self._mailboxes: set[Mailbox] = set()
@@ -108,9 +128,9 @@ class Hub:
         self._empty.set()
 
     @property
-    def watchers(self) -> int:
-        """How many watchers are subscribed."""
-        return len(self._mailboxes)
+    def mailboxes(self) -> Collection[Mailbox]:
+        """Those of the watchers that are subscribed."""
+        return self._mailboxes
 
     def publish(self, snapshot: Snapshot) -> None:
         """Makes ``snapshot`` the current one. Publishing the current one again changes nothing."""
@@ -123,11 +143,14 @@ class Hub:
             self._acknowledged = None
         self._ready.set()
         self._ring_all()
+        cause = Cause.INITIAL if before is None else cause_between(before, self.state)
+        for observer in self.observers:
+            observer.published(before, self.state, cause)
 
     @contextmanager
-    def subscribe(self) -> Iterator[Mailbox]:
+    def subscribe(self, watcher: str = "") -> Iterator[Mailbox]:
         """A mailbox for as long as the block runs. Its first ``take`` and all later rings leave no gap between."""
-        mailbox = Mailbox(self)
+        mailbox = Mailbox(self, watcher)
         self._mailboxes.add(mailbox)
         self._empty.clear()
         try:
@@ -136,6 +159,16 @@ class Hub:
             self._mailboxes.discard(mailbox)
             if not self._mailboxes:
                 self._empty.set()
+
+    def wrote(self, revision: Revision, began: float) -> None:
+        """Tells observers that a write of this daemon has just made ``revision``."""
+        for observer in self.observers:
+            observer.wrote(revision, began, time.monotonic())
+
+    def refused(self, refusal: Refusal, began: float) -> None:
+        """Tells observers that a write of this daemon was just refused."""
+        for observer in self.observers:
+            observer.refused(refusal, began, time.monotonic())
 
     def acknowledge(self, revision: Revision) -> None:
         """Remembers that a caller was told of ``revision``, which may be ahead of the state."""

@@ -18,12 +18,11 @@ from grpc_health.v1._async import HealthServicer
 from providerd_server import systemd
 from providerd_server.access.guard import Guard, Limits
 from providerd_server.entrance import Entrance
-from providerd_server.hub import Cause, Hub, cause_between
+from providerd_server.hub import Hub
 from providerd_server.listening import create_server, holding, listen, set_serving
 from providerd_server.service import Part, Reads, create_handler
 from providerd_server.serving_settings import ServingSettings
-from providerd_server.snapshot import Snapshot
-from providerd_server.source import Publish, Source
+from providerd_server.source import Source
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +79,7 @@ async def serve(service: Service, settings: ServingSettings, entrance: Entrance)
 def _background(service: Service, guard: Guard, entrance: Entrance) -> dict[str, Work]:
     """What runs beside the calls, in the order in which it starts."""
     work: dict[str, Work] = {
-        "source": lambda: service.source.run(_announcing(service.hub)),
+        "source": lambda: service.source.run(service.hub.publish),
         "freshness": lambda: service.hub.follow_freshness(service.reads.is_stale),
         **service.background,
         "guard": guard.follow,
@@ -99,27 +98,6 @@ def _limits(settings: ServingSettings) -> Limits:
         failures=settings.max_auth_failures,
         patience=settings.handshake_timeout,
     )
-
-
-def _announcing(hub: Hub) -> Publish:
-    """Publishes, and logs what that changed: whoever changed it, and by whatever way."""
-
-    def publish(snapshot: Snapshot) -> None:
-        before = hub.state
-        hub.publish(snapshot)
-        after = hub.state
-        if after is None or after is before:
-            return
-        cause = Cause.INITIAL if before is None else cause_between(before, after)
-        active = after.snapshot.active
-        log.info(
-            "new revision",
-            revision=after.revision.number,
-            active=active.provider_name if active else None,
-            change=cause.name.lower() if cause else "not of the active provider",
-        )
-
-    return publish
 
 
 async def _ready_or_stopping(hub: Hub, health: HealthServicer, stopping: asyncio.Event, addresses: list[str]) -> None:
@@ -169,7 +147,7 @@ async def _serving(
     try:
         yield
     finally:
-        log.info("stopping", watchers=service.hub.watchers)
+        log.info("stopping", watchers=len(service.hub.mailboxes))
         systemd.notify("STOPPING=1")
         await health.enter_graceful_shutdown()
         service.hub.drain()

@@ -20,6 +20,8 @@ from providerd_server.snapshot import Revision
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_NAME = 200
+
 _SHORTEST_HEARTBEAT, _DEFAULT_HEARTBEAT, _LONGEST_HEARTBEAT = 1.0, 15.0, 300.0
 
 # Watchers come back spread over this many seconds after a drain.
@@ -34,11 +36,13 @@ class Wish:
     """What one WatchActive request asks for.
 
     Attributes:
+        watcher: Who asks, as it calls itself.
         known: The newest revision the client has applied, if any.
         with_credential: Whether events carry the key.
         heartbeat: Seconds between signs of life.
     """
 
+    watcher: str
     known: Revision | None
     with_credential: bool
     heartbeat: float
@@ -59,7 +63,9 @@ class Wish:
                 violations.append(Violation("heartbeat_interval", "must be 1 s to 300 s"))
         if violations:
             raise invalid(violations)
+        client = request.client
         return cls(
+            watcher=" ".join(part for part in (client.name, client.version, client.instance) if part)[:_LONGEST_NAME],
             known=convert.revision_from(known) if known.store_id and known.number else None,
             with_credential=request.include_credential,
             heartbeat=heartbeat,
@@ -96,7 +102,7 @@ class Watch:
 
     async def run(self) -> None:
         """Streams; always ends by raising a ``Refusal`` that says whether to come back, or by cancellation."""
-        with self._hub.subscribe() as mailbox:
+        with self._hub.subscribe(self._wish.watcher) as mailbox:
             self._mailbox = mailbox
             told = await self._begin(mailbox)
             spoke = time.monotonic()
@@ -107,14 +113,10 @@ class Watch:
                     break
                 state = mailbox.take() or told
                 cause = cause_between(told, state)
-                told = state
-                if cause is not None:
-                    await self._send_active(state, cause)
-                elif not rang or self._status().stale is not mailbox.told_stale:
-                    await self._send_heartbeat(state)
-                else:
-                    continue
-                spoke = time.monotonic()
+                if cause is not None or not rang or self._status().stale is not mailbox.told_stale:
+                    await self._tell(state, cause)
+                    spoke = time.monotonic()
+                mailbox.told = told = state
             await self._drain()
 
     async def _begin(self, mailbox: Mailbox) -> State:
@@ -124,10 +126,8 @@ class Watch:
         known = self._wish.known
         if known is not None and known.store_id == state.revision.store_id and known.number > state.revision.number:
             state = await self._catch_up(mailbox, known, state)
-        if known is not None and state.is_current_for(known):
-            await self._send_heartbeat(state)
-        else:
-            await self._send_active(state, _first_cause(known, state))
+        up_to_date = known is not None and state.is_current_for(known)
+        await self._tell(state, None if up_to_date else _first_cause(known, state))
         return state
 
     async def _catch_up(self, mailbox: Mailbox, known: Revision, state: State) -> State:
@@ -144,13 +144,16 @@ class Watch:
             ) from None
         return mailbox.take() or state
 
-    async def _send_active(self, state: State, cause: Cause) -> None:
+    async def _tell(self, state: State, cause: Cause | None) -> None:
+        """Sends the active provider because of ``cause``, or without one a heartbeat."""
         with_credential = self._wish.with_credential
-        encoded = state.encoded(("watch", cause, with_credential), lambda: _encode(state, cause, with_credential))
+        encoded = (
+            state.encoded("heartbeat", lambda: _encode_heartbeat(state))
+            if cause is None
+            else state.encoded(("watch", cause, with_credential), lambda: _encode(state, cause, with_credential))
+        )
         await self._send(encoded)
-
-    async def _send_heartbeat(self, state: State) -> None:
-        await self._send(state.encoded("heartbeat", lambda: _encode_heartbeat(state)))
+        self._mailbox.delivered(state, cause)
 
     async def _drain(self) -> None:
         seconds = random.uniform(0.1, _DRAIN_SPREAD)  # noqa: S311 - spreads clients, protects nothing

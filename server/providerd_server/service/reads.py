@@ -58,7 +58,10 @@ class Reads:
     async def watch_active(self, request: pb.WatchActiveRequest, context: Context) -> None:
         """Streams the active provider."""
         wish = Wish.of(request)
-        _bind_client(request.client)
+        # Has the log lines of the watch say whose it is.
+        if wish.watcher:
+            structlog.contextvars.bind_contextvars(client=wish.watcher)
+        log.debug("watching")
         if wish.with_credential:
             self._require_key_access()
         write = bounded_write(context, self._write_timeout)
@@ -111,14 +114,6 @@ class Reads:
         age = self._source.age
         stale = self._source.is_stale or age > self._stale_after or self._hub.is_behind
         return convert.source_status(age, stale=stale)
-
-
-def _bind_client(client: pb.ClientIdentity) -> None:
-    """Has the log lines of a watch say whose it is."""
-    parts = [part for part in (client.name, client.version, client.instance) if part]
-    if parts:
-        structlog.contextvars.bind_contextvars(client=" ".join(parts)[:200])
-    log.debug("watching")
 
 
 def _encode_active(state: State, with_credential: bool) -> bytes:

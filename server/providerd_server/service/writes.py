@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -16,7 +17,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
 from providerd_server.access import Scope, current
 from providerd_server.edit import Edit, check_content, configuration_from
-from providerd_server.errors import Violation, invalid
+from providerd_server.errors import Refusal, Violation, invalid
 from providerd_server.hub import Hub
 from providerd_server.rpc import Context, Handler, unary
 from providerd_server.snapshot import Revision
@@ -35,6 +36,11 @@ class Outcome(Protocol):
     @property
     def revision(self) -> Revision:
         """The revision after it."""
+        ...
+
+    @property
+    def changed(self) -> bool:
+        """Whether it made that revision."""
         ...
 
 
@@ -90,7 +96,7 @@ class Writes:
         response = pb.SwitchProviderResponse(
             active=convert.provider_message(outcome.active),
             revision=_revision_unless(request.validate_only, outcome.revision),
-            switched=outcome.previous is None or outcome.previous.id != outcome.active.id,
+            switched=outcome.changed,
             warnings=_key_warnings(outcome),
         )
         if outcome.previous is not None:
@@ -178,9 +184,16 @@ class Writes:
 
     async def _durably(self, write: Coroutine[Any, Any, T], *, dry_run: bool) -> T:
         """Carries out a write, and answers when reads here show it."""
-        outcome = await write
+        began = time.monotonic()
+        try:
+            outcome = await write
+        except Refusal as refusal:
+            self._hub.refused(refusal, began)
+            raise
         if dry_run:
             return outcome
+        if outcome.changed:
+            self._hub.wrote(outcome.revision, began)
         await self._catch_up()
         # Should the reads be behind all the same, they say so.
         self._hub.acknowledge(outcome.revision)

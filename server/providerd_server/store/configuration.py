@@ -39,6 +39,11 @@ class Applied:
     base: Revision
     revision: Revision
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything is different from before."""
+        return self.revision != self.base
+
 
 # All content columns of each provider, by name.
 Contents = Mapping[str, Mapping[str, Any]]

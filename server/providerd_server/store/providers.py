@@ -35,6 +35,11 @@ class Switched:
     revision: Revision
     key_unreadable: bool
 
+    @property
+    def changed(self) -> bool:
+        """Whether another provider is active than before."""
+        return self.previous is None or self.previous.id != self.active.id
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -61,6 +66,11 @@ class Deleted:
 
     provider: StoredProvider
     revision: Revision
+
+    @property
+    def changed(self) -> bool:
+        """Always: without a provider there is nothing to delete."""
+        return True
 
 
 class Store:

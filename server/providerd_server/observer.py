@@ -1,0 +1,47 @@
+"""Who wants to know what happens on the way from a write to its watchers: the log, the metrics, the traces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from providerd_server.errors import Refusal
+    from providerd_server.hub import Cause, Mailbox, State
+    from providerd_server.snapshot import Revision
+
+log = structlog.get_logger(__name__)
+
+
+class Observer:
+    """Is told by the hub, in its event loop; must be quick and must not raise. Times are those of ``time.monotonic``.
+
+    What a subclass does not ask for, it is told in vain.
+    """
+
+    def wrote(self, revision: Revision, began: float, ended: float) -> None:
+        """A write of this daemon was committed and made ``revision``."""
+
+    def refused(self, refusal: Refusal, began: float, ended: float) -> None:
+        """A write of this daemon was not made."""
+
+    def published(self, before: State | None, state: State, cause: Cause | None) -> None:
+        """The hub has a new state. ``cause`` is what watchers are told; None when they are not."""
+
+    def delivered(self, mailbox: Mailbox, state: State, cause: Cause | None) -> None:
+        """A watcher has taken a message of ``state``, a heartbeat where ``cause`` is None; ``mailbox`` is as before."""
+
+
+class RevisionLog(Observer):
+    """Logs each new revision: whoever made it, and by whatever way."""
+
+    def published(self, before: State | None, state: State, cause: Cause | None) -> None:  # noqa: ARG002 - as above
+        """Logs it."""
+        active = state.snapshot.active
+        log.info(
+            "new revision",
+            revision=state.revision.number,
+            active=active.provider_name if active else None,
+            change=cause.name.lower() if cause else "not of the active provider",
+        )
