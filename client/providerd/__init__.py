@@ -16,6 +16,7 @@ from providerd._version import __version__
 from providerd.cache import State
 from providerd.changes import Cause, Change, Changes
 from providerd.client import Client
+from providerd.daemon_status import DaemonStatus, Origin, Watchers
 from providerd.differences import ABSENT, DiffKind, FieldChange, ProviderDiff, RevisionDiff
 from providerd.errors import (
     AbortedError,
@@ -59,6 +60,7 @@ __all__ = [
     "ConfigurationAt",
     "Credential",
     "CredentialUnavailableError",
+    "DaemonStatus",
     "DeadlineExceededError",
     "DeleteResult",
     "DiffKind",
@@ -72,6 +74,7 @@ __all__ = [
     "NoActiveProviderError",
     "NotFoundError",
     "NotReadyError",
+    "Origin",
     "OutOfRangeError",
     "PermissionDeniedError",
     "Provider",
@@ -92,5 +95,6 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "UpsertResult",
+    "Watchers",
     "__version__",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from providerd.daemon_status import DaemonStatus
 from providerd.provider import ActiveProvider, Credential, Provider, Revision, SourceStatus
 from providerd.requests import build, switch_request, upsert_request
 from providerd.results import SwitchResult, UpsertResult
@@ -65,6 +66,15 @@ class Calls:
         self._source = SourceStatus.from_proto(answer.source)
         credential = Credential(answer.credential.api_key) if answer.HasField("credential") else None
         return ActiveProvider(Provider.from_proto(answer.provider), credential, Revision.from_proto(answer.revision))
+
+    async def get_status(self) -> DaemonStatus:
+        """Asks the daemon how it is; it answers while its database is away, too.
+
+        Raises:
+            UnimplementedError: It is too old to say.
+            RpcError: The call failed.
+        """
+        return DaemonStatus.from_proto(await self._connection.call("GetStatus", pb.GetStatusRequest()))
 
     async def list(self) -> list[Provider]:
         """Asks the daemon for all providers, in order of their names.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from providerd.cache import State
     from providerd.changes import Change
+    from providerd.daemon_status import DaemonStatus
     from providerd.differences import RevisionDiff
     from providerd.history import ConfigurationAt, HistoryAction, HistoryEntry
     from providerd.options import ClientKeywords
@@ -101,6 +102,10 @@ class Client(Reads):
     def get_active(self, *, include_credential: bool = False) -> ActiveProvider:
         """Asks the daemon for the active provider; see providerd.Client.get_active."""
         return self._run(self._client.get_active, include_credential=include_credential)
+
+    def get_status(self) -> DaemonStatus:
+        """Asks the daemon how it is; see providerd.Client.get_status."""
+        return self._run(self._client.get_status)
 
     def list(self) -> list[Provider]:
         """Asks the daemon for all providers; see providerd.Client.list."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.reference import api, commands, errors, schema, settings
+from scripts.reference import api, commands, errors, metrics, schema, settings
 from scripts.reference.markdown import MARK
 
 REFERENCE = Path("docs/reference")
@@ -17,6 +17,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api.page,
     "commands.md": commands.page,
     "errors.md": errors.page,
+    "metrics.md": metrics.page,
     "schema.md": schema.page,
     "settings.md": settings.page,
 }

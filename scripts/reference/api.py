@@ -109,6 +109,9 @@ class _Api:
         )
 
     def _type(self, message: DescriptorProto, field: FieldDescriptorProto) -> str:
+        for entry in message.nested_type:
+            if entry.options.map_entry and field.type_name.endswith(f".{message.name}.{entry.name}"):
+                return f"map of {' to '.join(self._type(entry, each) for each in entry.field)}"
         if field.type_name.startswith(f".{self._file.package}."):
             name = link(field.type_name.rpartition(".")[2])
         else:

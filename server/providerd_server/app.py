@@ -5,6 +5,7 @@ from __future__ import annotations
 from providerd.secret import Secret
 from providerd_server import serving
 from providerd_server.hub import Hub
+from providerd_server.metrics import Metrics
 from providerd_server.observer import RevisionLog
 from providerd_server.security import Security
 from providerd_server.service import HistoryReads, Reads, Writes
@@ -28,7 +29,8 @@ async def serve(settings: Settings, database_url: Secret, security: Security) ->
         source = PostgresSource(
             database, keys, poll_interval=settings.poll_interval, probe_interval=settings.probe_interval
         )
-        hub = Hub(RevisionLog())
+        metrics = Metrics()
+        hub = Hub(RevisionLog(), metrics.events)
         transactions = Transactions(database, pool)
         reads = Reads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
         writes = Writes(hub, transactions, Store(transactions, keys), source, security.hosts)
@@ -37,7 +39,9 @@ async def serve(settings: Settings, database_url: Secret, security: Security) ->
             background["retention"] = Retention(transactions, settings.history_retention).run
         others = (writes, HistoryReads(History(transactions)))
         await serving.serve(
-            serving.Service(source, "the database", hub, reads, others, background), settings, security.entrance
+            serving.Service(source, "the database", hub, metrics, reads, others, background),
+            settings,
+            security.entrance,
         )
     finally:
         pool.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,14 @@ from providerd_server.reloading import Reloaded
 log = structlog.get_logger(__name__)
 
 _SOON = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certified:
+    """What the files hold: the configuration that gRPC takes, and when the certificate ends."""
+
+    configuration: grpc.ServerCertificateConfiguration
+    ends: datetime
 
 
 class Certificates:
@@ -42,6 +51,11 @@ class Certificates:
         if key_file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             log.warning("every user of this machine may read the TLS key", path=str(key_file), hint="chmod o-rw")
 
+    @property
+    def ends(self) -> datetime:
+        """When the certificate in use does."""
+        return self.files.value.ends
+
     def server_credentials(self) -> grpc.ServerCredentials:
         """What one address is listened on with; gRPC asks for the newest certificate at each handshake."""
         given = self.files.value
@@ -51,15 +65,15 @@ class Certificates:
             if self.files.value is given:
                 return None
             given = self.files.value
-            return given
+            return given.configuration
 
         return grpc.dynamic_ssl_server_credentials(
-            given,
+            given.configuration,
             newest,  # type: ignore[arg-type]  # None says that nothing is new
             require_client_authentication=self._client_ca_file is not None,
         )
 
-    def _read(self) -> grpc.ServerCertificateConfiguration:
+    def _read(self) -> Certified:
         # Each file is read once, so that what is checked is what is used.
         chain = _content(self._cert_file, "PROVIDERD_TLS_CERT_FILE")
         key = _content(self._key_file, "PROVIDERD_TLS_KEY_FILE")
@@ -74,7 +88,8 @@ class Certificates:
                 raise ConfigurationError(
                     f"the authorities of clients in {self._client_ca_file} cannot be used: they must be PEM"
                 )
-        return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
+        configuration = grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
+        return Certified(configuration, _certificates(chain)[0].not_valid_after_utc)
 
 
 def _content(path: Path, setting: str) -> bytes:

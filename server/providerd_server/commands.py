@@ -21,6 +21,7 @@ from providerd_server.settings import Settings, load
 from providerd_server.starting import (
     log_format_option,
     log_level_option,
+    metrics_listen_option,
     print_config_option,
     print_settings,
     run,
@@ -40,6 +41,7 @@ from providerd_server.store.tls import Trust
     default=None,
     help="Listen beyond this machine without TLS or authentication.",
 )
+@metrics_listen_option
 @log_level_option
 @log_format_option
 @print_config_option

@@ -20,9 +20,12 @@ from providerd_server.access.guard import Guard, Limits
 from providerd_server.entrance import Entrance
 from providerd_server.hub import Hub
 from providerd_server.listening import create_server, holding, listen, set_serving
+from providerd_server.metrics import Metrics, serving_metrics
 from providerd_server.service import Part, Reads, create_handler
+from providerd_server.service.status import Status
 from providerd_server.serving_settings import ServingSettings
 from providerd_server.source import Source
+from providerd_server.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +43,7 @@ class Service:
         source: Where snapshots come from.
         origin: What that is, in words.
         hub: What they are published to.
+        metrics: Count what the hub tells of, and more.
         reads: Answers from the hub.
         others: Answer the other RPCs.
         background: Further work that should run for ever, by name.
@@ -48,6 +52,7 @@ class Service:
     source: Source
     origin: str
     hub: Hub
+    metrics: Metrics
     reads: Reads
     others: tuple[Part, ...]
     background: Mapping[str, Work] = field(default_factory=dict)
@@ -62,9 +67,14 @@ async def serve(service: Service, settings: ServingSettings, entrance: Entrance)
     """
     hub, stopping = service.hub, asyncio.Event()
     guard = Guard(entrance.registry, _limits(settings))
-    server, health = create_server(create_handler(service.reads, *service.others), guard, settings)
+    vitals = Vitals(hub, service.source, service.reads.is_stale, guard, entrance.certificates)
+    service.metrics.show(vitals)
+    handler = create_handler(service.reads, *service.others, Status(vitals, service.metrics.events))
+    server, health = create_server(handler, [service.metrics.calls, guard], settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(holding(settings.listen))
+        if settings.metrics_listen is not None:
+            await stack.enter_async_context(serving_metrics(settings.metrics_listen, service.metrics.registry))
         addresses = listen(server, settings.listen, entrance.certificates, socket_mode=settings.socket_mode)
         for name, work in _background(service, guard, entrance).items():
             await stack.enter_async_context(_running(name, work(), stopping))

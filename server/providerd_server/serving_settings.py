@@ -76,6 +76,9 @@ class ServingSettings(BaseSettings):
         default=None,
         description="Who may do what: tokens and certificates, made by `providerd token`; turns authentication on.",
     )
+    metrics_listen: str | None = Field(
+        default=None, description="Where to serve metrics to Prometheus over HTTP, as 127.0.0.1:9464. Default: nowhere."
+    )
     stale_after: Seconds = Field(default=10.0, description="Seconds unverified after which answers are marked stale.")
     watch_write_timeout: Seconds = Field(default=10.0, description="Seconds a watcher may take to accept a message.")
     shutdown_grace: Seconds = Field(default=3.0, description="Seconds that running calls get to finish at shutdown.")
@@ -122,6 +125,15 @@ class ServingSettings(BaseSettings):
             raise ValueError("must name at least one address, like 127.0.0.1:50051")
         for address in value:
             _check_address(address)
+        return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _metrics_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            if value.startswith("unix:"):
+                raise ValueError("must be host:port")
+            _check_address(value)
         return value
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from providerd_server import serving
 from providerd_server.entrance import Entrance
 from providerd_server.errors import ConfigurationError
 from providerd_server.hub import Hub
+from providerd_server.metrics import Metrics
 from providerd_server.observer import RevisionLog
 from providerd_server.service.sidecar import Elsewhere, SidecarReads
 from providerd_server.sidecar_settings import SidecarSettings
@@ -23,9 +24,10 @@ async def serve(settings: SidecarSettings, entrance: Entrance) -> None:
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
     source = UpstreamSource(_upstream(settings))
-    hub = Hub(RevisionLog())
+    metrics = Metrics()
+    hub = Hub(RevisionLog(), metrics.events)
     reads = SidecarReads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
-    service = serving.Service(source, "the upstream", hub, reads, (Elsewhere(source.place),))
+    service = serving.Service(source, "the upstream", hub, metrics, reads, (Elsewhere(source.place),))
     await serving.serve(service, settings, entrance)
 
 

@@ -15,6 +15,7 @@ from providerd_server.sidecar_settings import load
 from providerd_server.starting import (
     log_format_option,
     log_level_option,
+    metrics_listen_option,
     print_config_option,
     print_settings,
     run,
@@ -43,6 +44,7 @@ from providerd_server.starting import (
 @click.option("--token-file", metavar="FILE", help="The file of the sidecar's token for the upstream.")
 @click.option("--insecure-token", is_flag=True, default=None, help="Send the token in clear, even to another machine.")
 @click.option("--snapshot-file", metavar="FILE", help="Keep what is known there, and start from it.")
+@metrics_listen_option
 @log_level_option
 @log_format_option
 @print_config_option

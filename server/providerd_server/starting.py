@@ -22,6 +22,9 @@ log_level_option = click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
 )
 log_format_option = click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
+metrics_listen_option = click.option(
+    "--metrics-listen", metavar="ADDRESS", help="Serve metrics to Prometheus there, as 127.0.0.1:9464."
+)
 print_config_option = click.option(
     "--print-config", is_flag=True, help="Print the effective settings with their sources, and exit."
 )

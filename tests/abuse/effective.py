@@ -20,6 +20,7 @@ _MESSAGES = {
     "DiffRevisions": {"from_revision": 1},
     "GetProvider": {"provider_name": "keyed"},
     "ListProviders": {},
+    "GetStatus": {},
 }
 
 EFFECTIVE = {

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from tests.abuse.judge import complain
 from tests.abuse.world import CANARIES, World
 from tests.integration.sql import connected
+from tests.metrics import fetch
 
 _TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -41,6 +42,7 @@ class Search:
         # It does hold what statements are called with.
         assert _DECOY.encode() in log
         self.look("the log of PostgreSQL, with all statements and parameters", log)
+        self.look("the metrics", await fetch(f"http://{self._world.metrics}/metrics"))
         self.look("the access file", self._world.access.path.read_bytes())
         self.look("arguments of all processes", "\n".join(command_lines()))
 

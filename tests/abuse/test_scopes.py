@@ -23,8 +23,8 @@ NEEDED = {
     **{
         f"{SERVICE}{method}": "read"
         for method in (
-            "GetActiveProvider", "WatchActive", "GetProvider", "ListProviders", "ListHistory", "GetRevision",
-            "DiffRevisions",
+            "GetActiveProvider", "WatchActive", "GetProvider", "ListProviders", "GetStatus",
+            "ListHistory", "GetRevision", "DiffRevisions",
         )
     },
     f"{SERVICE}SwitchProvider": "switch",

@@ -25,6 +25,7 @@ from tests.conftest import Psql
 from tests.daemon import DAEMON_ROLE, DaemonProcess, running_daemon
 from tests.integration.access import AccessFile
 from tests.integration.database_server import database_server
+from tests.integration.serving import free_port
 from tests.integration.sql import connected
 
 PASSPHRASE = "canary-of-a-passphrase-9157f0c2"
@@ -78,6 +79,8 @@ class World:
         access: Who may what.
         tokens: By principal. ``revoked`` and ``expired`` are no longer good.
         judge: Judges.
+        postgres_log: What the server writes.
+        metrics: Where the daemon shows them.
     """
 
     daemon: DaemonProcess
@@ -86,6 +89,7 @@ class World:
     access: AccessFile
     judge: Judge
     postgres_log: Path
+    metrics: str
     tokens: dict[str, str] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -175,8 +179,9 @@ def running_world(directory: Path, psql: Psql, tally: Tally) -> Iterator[World]:
             PROVIDERD_ACCESS_FILE=str(access.path),
             PROVIDERD_MAX_AUTH_FAILURES="1000000",
             PROVIDERD_LOG_LEVEL="debug",
+            PROVIDERD_METRICS_LISTEN=(metrics := f"127.0.0.1:{free_port()}"),
         ) as daemon:
-            world = World(daemon, postgres, dsn, access, judge, directory / "data" / "postgres.log", tokens)
+            world = World(daemon, postgres, dsn, access, judge, directory / "data" / "postgres.log", metrics, tokens)
             asyncio.run(_settle(world))
             yield world
 

@@ -108,6 +108,7 @@ def test_get_without_an_active_provider_is_3(cluster: EmbeddedPostgres, psql: Ps
 def test_status_of_a_fresh_daemon_is_0(cli: Cli) -> None:
     status = cli.json("status")
     assert 0 <= status.pop("age") < 10
+    assert status.pop("daemon")["origin"]["kind"] == "postgresql"
     assert status == {
         "server": cli.daemon.address,
         "transport": "plain",

@@ -119,6 +119,18 @@ def test_pods_are_what_the_restricted_profile_allows(name: str, pod: dict[str, A
         assert mounts <= {volume["name"] for volume in spec["volumes"]}
 
 
+def test_prometheus_is_led_to_where_metrics_are() -> None:
+    template = deployment.resource("Deployment", "providerd")["spec"]["template"]
+    [container] = template["spec"]["containers"]
+    ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == ports["metrics"]
+    assert environment["PROVIDERD_METRICS_LISTEN"] == f"0.0.0.0:{ports['metrics']}"
+    [rule] = deployment.resource("NetworkPolicy", "providerd-metrics")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "metrics"}]
+    assert [each["podSelector"]["matchLabels"] for each in rule["from"]] == [{"providerd-metrics": "true"}]
+
+
 def test_selectors_find_the_daemon() -> None:
     daemon = deployment.resource("Deployment", "providerd")["spec"]
     labels = daemon["template"]["metadata"]["labels"].items()
@@ -128,13 +140,16 @@ def test_selectors_find_the_daemon() -> None:
         service["selector"],
         deployment.resource("PodDisruptionBudget", "providerd")["spec"]["selector"]["matchLabels"],
         deployment.resource("NetworkPolicy", "providerd-clients")["spec"]["podSelector"]["matchLabels"],
+        deployment.resource("NetworkPolicy", "providerd-metrics")["spec"]["podSelector"]["matchLabels"],
         deployment.resource("NetworkPolicy", "providerd-database")["spec"]["podSelector"]["matchLabels"],
         *(each["labelSelector"]["matchLabels"] for each in daemon["template"]["spec"]["topologySpreadConstraints"]),
     ]
     assert all(selector.items() <= labels for selector in selectors)
     [container] = daemon["template"]["spec"]["containers"]
-    [port], [served] = container["ports"], service["ports"]
-    assert (port["name"], port["containerPort"]) == (served["targetPort"], served["port"])
+    [served] = service["ports"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports["grpc"] == served["port"]
+    assert served["targetPort"] == "grpc"
     assert daemon["replicas"] >= 2
 
 

@@ -11,11 +11,11 @@ import providerd.sync
 
 SURFACE = """
 ABSENT AbortedError ActiveProvider ApplyResult Cause Change Changes Client ClientOptions ClosedError ConfigurationAt
-Credential CredentialUnavailableError DeadlineExceededError DeleteResult DiffKind FailedPreconditionError FieldChange
-FieldViolation HistoryAction HistoryEntry InternalError InvalidArgumentError NoActiveProviderError NotFoundError
-NotReadyError OutOfRangeError PermissionDeniedError Provider ProviderDiff ProviderdError ResourceExhaustedError Revision
-RevisionDiff RollbackResult RpcError Secret SourceStatus StaleError State SwitchResult SwitchWarning
-UnauthenticatedError UnavailableError UnimplementedError UpsertResult __version__
+Credential CredentialUnavailableError DaemonStatus DeadlineExceededError DeleteResult DiffKind FailedPreconditionError
+FieldChange FieldViolation HistoryAction HistoryEntry InternalError InvalidArgumentError NoActiveProviderError
+NotFoundError NotReadyError Origin OutOfRangeError PermissionDeniedError Provider ProviderDiff ProviderdError
+ResourceExhaustedError Revision RevisionDiff RollbackResult RpcError Secret SourceStatus StaleError State SwitchResult
+SwitchWarning UnauthenticatedError UnavailableError UnimplementedError UpsertResult Watchers __version__
 """
 
 

@@ -21,6 +21,11 @@ def moment_option(name: str, help_text: str) -> Callable[[F], F]:
     return click.option(name, metavar="TIME", callback=_moment, help=help_text)
 
 
+def now() -> str:
+    """Returns the time as the program prints it: in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
     if value is None:
         return None

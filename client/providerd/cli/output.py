@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
     from rich.text import Text
@@ -33,14 +34,31 @@ def print_json_line(value: Any) -> None:
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     """Prints names and values, a pair a line. Values that are too long for the terminal go on below themselves."""
-    from rich.table import Table
+    _print(_grid(pairs))
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in pairs:
-        grid.add_row(name, _cell(value))
-    _print(grid)
+
+@contextmanager
+def screen() -> Iterator[Callable[[Iterable[tuple[str, str]]], None]]:
+    """Gives what shows names and values: on a terminal in the place of those before, elsewhere each time below them."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda pairs: live.update(_grid(pairs), refresh=True)
+        return
+
+    def show(pairs: Iterable[tuple[str, str]]) -> None:
+        print_pairs(pairs)
+        click.echo()
+
+    yield show
+
+
+def counted(number: int, thing: str) -> str:
+    """Returns a number of things in words: "1 change", "2 changes"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -105,6 +123,17 @@ def sorted_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: sorted_json(value[key]) for key in sorted(value)}
     return [sorted_json(item) for item in value] if isinstance(value, list) else value
+
+
+def _grid(pairs: Iterable[tuple[str, str]]) -> RenderableType:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        grid.add_row(name, _cell(value))
+    return grid
 
 
 def _cell(value: str) -> RenderableType:

@@ -2,73 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING
 
 import click
 
 from providerd.cache import State
 from providerd.cli import output
+from providerd.cli.condition import Condition
 from providerd.cli.failures import ExitCode, report
+from providerd.cli.moment import now
 from providerd.cli.options import connection_options, example, json_option
 from providerd.cli.security import identity
 from providerd.cli.session import Session, pass_session
-from providerd.errors import FailedPreconditionError, NoActiveProviderError, ProviderdError
+from providerd.errors import (
+    FailedPreconditionError,
+    NoActiveProviderError,
+    ProviderdError,
+    UnimplementedError,
+)
 
 if TYPE_CHECKING:
     from providerd.client import Client
 
 
-@dataclass
-class Status:
-    """What can be said about a daemon. Fields that only an answer brings are None without one."""
-
-    server: str
-    # How it is talked to, as "mutual TLS", and as whom.
-    transport: str
-    identity: str
-    # Something answered, if only with a refusal.
-    reachable: bool = False
-    # Reads and watches are answered.
-    serving: bool = False
-    stale: bool | None = None
-    # Seconds since the daemon last verified that the database is at this revision.
-    age: float | None = None
-    revision: dict[str, Any] | None = None
-    active_provider: str | None = None
-    # Not from a sidecar, which knows the active one only.
-    providers: int | None = None
-    # Whom a sidecar follows; only from one.
-    upstream: str | None = None
-    error: ProviderdError | None = None
-
-
-@click.command(epilog=example("providerd status", "providerd status --json | jq .age"))
+@click.command(
+    epilog=example("providerd status", "providerd status --json | jq .age", "providerd status --watch --interval 1")
+)
+@click.option("--watch", "watching", is_flag=True, help="Go on telling until Ctrl-C, also while nothing answers.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=2.0,
+    metavar="SECONDS",
+    help="With --watch, between two looks. [default: 2]",
+)
 @json_option
 @connection_options
 @click.pass_context
 @pass_session
-def status(session: Session, context: click.Context, *, as_json: bool) -> None:
-    """Tell whether the daemon answers, and how fresh.
+def status(session: Session, context: click.Context, *, watching: bool, interval: float, as_json: bool) -> None:
+    """Tell whether the daemon answers, how fresh, and how it is.
 
     Exit code 0 means fresh answers; 7 means none, or answers from memory because the database is away.
     """
+    if watching:
+        session.call(lambda client: _follow(client, session, interval, as_json=as_json), watch=True)
     found = session.call(lambda client: _ask(client, session), watch=True)
     if as_json:
-        fields = asdict(found)
-        del fields["error"], fields["providers" if found.upstream else "upstream"]
-        output.print_json(fields)
+        output.print_json(found.as_json())
     else:
-        output.print_pairs(_pairs(found))
+        output.print_pairs(found.pairs())
     if found.error is not None:
         context.exit(report(found.error, debug=session.debug))
     if found.stale:
         context.exit(ExitCode.UNAVAILABLE)
 
 
-async def _ask(client: Client, session: Session) -> Status:
-    found = Status(session.server, client.options.transport, identity(client.options))
+async def _follow(client: Client, session: Session, interval: float, *, as_json: bool) -> None:
+    """Shows how the daemon is, again and again, until it is cancelled."""
+    with output.screen() as show:
+        while True:
+            found = await _ask(client, session)
+            if as_json:
+                error = found.error and found.error.message
+                output.print_json_line({"time": now(), **found.as_json(), "error": error})
+            else:
+                problem = [("error", found.error.message)] if found.error else []
+                show([("time", now()), *found.pairs(), *problem])
+            await asyncio.sleep(interval)
+
+
+async def _ask(client: Client, session: Session) -> Condition:
+    found = Condition(session.server, client.options.transport, identity(client.options))
     try:
+        await _ask_for_details(client, found)
         await _count_providers(client, found)
         await client.start()
         await client.wait_ready(session.timeout)
@@ -87,7 +95,15 @@ async def _ask(client: Client, session: Session) -> Status:
     return found
 
 
-async def _count_providers(client: Client, found: Status) -> None:
+async def _ask_for_details(client: Client, found: Condition) -> None:
+    """Fills in what the daemon says of itself, if it is new enough to do so."""
+    try:
+        found.daemon = await client.get_status()
+    except UnimplementedError:
+        found.daemon = None
+
+
+async def _count_providers(client: Client, found: Condition) -> None:
     """Fills in how many there are, or who knows it."""
     try:
         found.providers = len(await client.list())
@@ -95,26 +111,3 @@ async def _count_providers(client: Client, found: Status) -> None:
         if "upstream" not in sidecar.metadata:
             raise
         found.upstream = sidecar.metadata["upstream"]
-
-
-def _pairs(found: Status) -> list[tuple[str, str]]:
-    pairs = [
-        ("server", found.server),
-        ("transport", found.transport),
-        ("identity", found.identity),
-        ("reachable", _yes(found.reachable)),
-        ("serving", _yes(found.serving)),
-    ]
-    if found.serving:
-        number = str(found.revision["number"]) if found.revision else "none"
-        pairs += [
-            ("source", f"{'stale' if found.stale else 'fresh'}, verified {found.age:.1f} s ago"),
-            ("active", found.active_provider or "none"),
-            ("revision", number),
-            ("upstream", found.upstream) if found.upstream else ("providers", str(found.providers)),
-        ]
-    return pairs
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +10,7 @@ import click
 from providerd.cache import State
 from providerd.changes import Change
 from providerd.cli import output
+from providerd.cli.moment import now
 from providerd.cli.options import connection_options, example, json_option
 from providerd.cli.session import Session, pass_session
 from providerd.errors import NotReadyError, UnauthenticatedError
@@ -65,7 +65,7 @@ def _print_change(change: Change, *, as_json: bool) -> None:
     if as_json:
         output.print_json_line(
             {
-                "time": _now(),
+                "time": now(),
                 "event": "change",
                 "cause": change.cause.value,
                 "provider": provider and output.provider_json(provider),
@@ -81,14 +81,10 @@ def _print_change(change: Change, *, as_json: bool) -> None:
 def _print_state(state: State, error: ProviderdError | None, *, as_json: bool) -> None:
     if as_json:
         message = None if error is None else error.message
-        output.print_json_line({"time": _now(), "event": "state", "state": state.value, "error": message})
+        output.print_json_line({"time": now(), "event": "state", "state": state.value, "error": message})
         return
     _print_line(state.value, "" if error is None else error.message)
 
 
 def _print_line(word: str, rest: str) -> None:
-    click.echo(output.printable(f"{_now()}  {word:<11}  {rest}".rstrip()))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    click.echo(output.printable(f"{now()}  {word:<11}  {rest}".rstrip()))

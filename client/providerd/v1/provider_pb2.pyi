@@ -506,3 +506,84 @@ class ListProvidersResponse(_message.Message):
     revision: Revision
     source: SourceStatus
     def __init__(self, providers: _Optional[_Iterable[_Union[Provider, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[_Union[Revision, _Mapping]] = ..., source: _Optional[_Union[SourceStatus, _Mapping]] = ...) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("revision", "source", "active_provider_name", "provider_count", "version", "start_time", "origin", "watchers", "deliveries", "folded_revisions", "writes", "refused_writes", "mean_write_time", "calls", "denials", "certificate_expire_time")
+    class DenialsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_PROVIDER_NAME_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    WATCHERS_FIELD_NUMBER: _ClassVar[int]
+    DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    FOLDED_REVISIONS_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_WRITES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_WRITE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    revision: Revision
+    source: SourceStatus
+    active_provider_name: str
+    provider_count: int
+    version: str
+    start_time: _timestamp_pb2.Timestamp
+    origin: Origin
+    watchers: Watchers
+    deliveries: int
+    folded_revisions: int
+    writes: int
+    refused_writes: int
+    mean_write_time: _duration_pb2.Duration
+    calls: int
+    denials: _containers.ScalarMap[str, int]
+    certificate_expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, revision: _Optional[_Union[Revision, _Mapping]] = ..., source: _Optional[_Union[SourceStatus, _Mapping]] = ..., active_provider_name: _Optional[str] = ..., provider_count: _Optional[int] = ..., version: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., watchers: _Optional[_Union[Watchers, _Mapping]] = ..., deliveries: _Optional[int] = ..., folded_revisions: _Optional[int] = ..., writes: _Optional[int] = ..., refused_writes: _Optional[int] = ..., mean_write_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., calls: _Optional[int] = ..., denials: _Optional[_Mapping[str, int]] = ..., certificate_expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("kind", "connected", "listening", "server_version", "version_warning", "failures", "polled_changes", "lost_listeners", "unreadable_keys")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    LISTENING_FIELD_NUMBER: _ClassVar[int]
+    SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_WARNING_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    POLLED_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    LOST_LISTENERS_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_KEYS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    connected: bool
+    listening: str
+    server_version: str
+    version_warning: str
+    failures: int
+    polled_changes: int
+    lost_listeners: int
+    unreadable_keys: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[str] = ..., connected: bool = ..., listening: _Optional[str] = ..., server_version: _Optional[str] = ..., version_warning: _Optional[str] = ..., failures: _Optional[int] = ..., polled_changes: _Optional[int] = ..., lost_listeners: _Optional[int] = ..., unreadable_keys: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Watchers(_message.Message):
+    __slots__ = ("current", "behind", "starting", "slowest_lag")
+    CURRENT_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    STARTING_FIELD_NUMBER: _ClassVar[int]
+    SLOWEST_LAG_FIELD_NUMBER: _ClassVar[int]
+    current: int
+    behind: int
+    starting: int
+    slowest_lag: int
+    def __init__(self, current: _Optional[int] = ..., behind: _Optional[int] = ..., starting: _Optional[int] = ..., slowest_lag: _Optional[int] = ...) -> None: ...

@@ -75,6 +75,11 @@ class ProviderServiceStub(object):
                 request_serializer=providerd_dot_v1_dot_provider__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=providerd_dot_v1_dot_provider__pb2.ListProvidersResponse.FromString,
                 )
+        self.GetStatus = channel.unary_unary(
+                '/providerd.v1.ProviderService/GetStatus',
+                request_serializer=providerd_dot_v1_dot_provider__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=providerd_dot_v1_dot_provider__pb2.GetStatusResponse.FromString,
+                )
 
 
 class ProviderServiceServicer(object):
@@ -176,6 +181,14 @@ class ProviderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatus(self, request, context):
+        """Returns how the answering daemon or sidecar is: its source, its watchers, and what it has done since its start.
+        It answers before anything else does, and while the source is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -238,6 +251,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.ListProviders,
                     request_deserializer=providerd_dot_v1_dot_provider__pb2.ListProvidersRequest.FromString,
                     response_serializer=providerd_dot_v1_dot_provider__pb2.ListProvidersResponse.SerializeToString,
+            ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=providerd_dot_v1_dot_provider__pb2.GetStatusRequest.FromString,
+                    response_serializer=providerd_dot_v1_dot_provider__pb2.GetStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -451,5 +469,22 @@ class ProviderService(object):
         return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/ListProviders',
             providerd_dot_v1_dot_provider__pb2.ListProvidersRequest.SerializeToString,
             providerd_dot_v1_dot_provider__pb2.ListProvidersResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/providerd.v1.ProviderService/GetStatus',
+            providerd_dot_v1_dot_provider__pb2.GetStatusRequest.SerializeToString,
+            providerd_dot_v1_dot_provider__pb2.GetStatusResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -74,6 +74,11 @@ class Guard(grpc.aio.ServerInterceptor):
         self._streams: set[_Stream] = set()
         self._of_owner: Counter[str | None] = Counter()
 
+    @property
+    def calls(self) -> int:
+        """Unary calls in flight."""
+        return self._calls
+
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:

@@ -22,6 +22,7 @@ _SCOPES: Mapping[str, Scope] = {
     "WatchActive": Scope.READ,
     "GetProvider": Scope.READ,
     "ListProviders": Scope.READ,
+    "GetStatus": Scope.READ,
     "ListHistory": Scope.READ,
     "GetRevision": Scope.READ,
     "DiffRevisions": Scope.READ,

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from providerd_server.snapshot import Snapshot
 
 Publish = Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a source is, for those who look after it.
+
+    Attributes:
+        kind: What the truth is to it: "postgresql" or "upstream".
+        connected: Whether the newest that it heard of the truth was an answer.
+        listening: How hints arrive: "listening", "connecting", or "deaf" when none can; empty where there are none.
+        counts: How often something has happened since the start: "reads", "failures"; of PostgreSQL also "polled",
+            changes that no hint told of, "lost", LISTEN connections, and "undecryptable", keys that could not be read.
+        version: That of the server that holds the truth; empty where it is not known.
+        warning: What is wrong with that version; empty when nothing is.
+        unreadable: The providers whose keys cannot be read, by name.
+    """
+
+    kind: str
+    connected: bool
+    listening: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    version: str = ""
+    warning: str = ""
+    unreadable: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -27,6 +52,11 @@ class Source(Protocol):
         """Whether the source itself cannot vouch for the published snapshot, however young that is."""
         ...
 
+    @property
+    def condition(self) -> Condition:
+        """How it is."""
+        ...
+
     async def verify(self) -> None:
         """Returns after a read that began after this call. Bound it: with the truth away it takes as long."""
         ...
@@ -40,4 +70,4 @@ class WritableSource(Source, Protocol):
         ...
 
 
-__all__ = ["Publish", "Source", "WritableSource"]
+__all__ = ["Condition", "Publish", "Source", "WritableSource"]

@@ -47,6 +47,8 @@ class Listener:
 
     def __init__(self, database: Database, on_change: Callable[[str | None], None], probe_interval: float) -> None:
         self.health = Health.CONNECTING
+        # How often a connection that worked was lost or went deaf.
+        self.losses = 0
         self._database = database
         self._on_change = on_change
         self._probe_interval = probe_interval
@@ -62,6 +64,7 @@ class Listener:
             except (*CONNECTION_ERRORS, asyncpg.exceptions.PostgresError) as error:
                 # At the start it fails along with the reader, which says so in better words.
                 if self.health is Health.LISTENING:
+                    self.losses += 1
                     log.warning("lost the LISTEN connection; polling meanwhile", error=summary(error))
             except Exception:
                 log.exception("listening failed unexpectedly; trying again")
@@ -112,6 +115,7 @@ class Listener:
     def _tell_deaf(self) -> None:
         if self.health is Health.LISTENING:
             self.health = Health.CONNECTING
+            self.losses += 1
             log.warning("the LISTEN connection went deaf; replacing it, polling meanwhile")
         elif self.health is Health.CONNECTING:
             self.health = Health.DEAF

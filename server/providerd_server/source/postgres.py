@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from typing import Any
 
 import asyncpg
@@ -13,7 +14,7 @@ import structlog
 from providerd.backoff import Backoff
 from providerd_server.pgversion import version_warning
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
-from providerd_server.source import Publish
+from providerd_server.source import Condition, Publish
 from providerd_server.source.listener import Listener
 from providerd_server.source.schema import SchemaError, check_schema
 from providerd_server.source.trouble import Trouble, summary
@@ -55,6 +56,8 @@ class PostgresSource:
         self._must_read = False
         self._waiting: list[asyncio.Future[None]] = []
         self._warned = False
+        self._server_version = 0
+        self._counts = Counter(reads=0, failures=0, polled=0)
         self._trouble = Trouble(database.place)
 
     @property
@@ -66,6 +69,20 @@ class PostgresSource:
     def is_stale(self) -> bool:
         """Never: a database that can be read is the truth, and the age says for how long it could not."""
         return False
+
+    @property
+    def condition(self) -> Condition:
+        """How the database is to be reached, and what is wrong with it."""
+        version = self._server_version
+        return Condition(
+            kind="postgresql",
+            connected=self._reader is not None and not self._trouble.on,
+            listening=self.listener.health.value,
+            counts={**self._counts, "lost": self.listener.losses, "undecryptable": self._keys.failures},
+            version=f"{version // 10_000}.{version % 10_000}" if version else "",
+            warning=(version_warning(version) or "") if version else "",
+            unreadable=self._keys.unreadable,
+        )
 
     async def verify(self) -> None:
         """Returns after a read that began after this call."""
@@ -97,6 +114,7 @@ class PostgresSource:
             except Exception:
                 # A supervisor that ends would take the daemon with it; the log has what nobody foresaw.
                 log.exception("reading the database failed unexpectedly; trying again")
+            self._counts["failures"] += 1
             await asyncio.sleep(backoff.next())
 
     async def _follow(self, publish: Publish, backoff: Backoff) -> None:
@@ -105,22 +123,25 @@ class PostgresSource:
             await self._warn(connection)
             self._must_read = True
             check_at = time.monotonic()
+            hinted = True
             while True:
                 # Nobody announces that a trigger was disabled, nor what is changed meanwhile.
                 if time.monotonic() >= check_at:
                     await check_schema(connection)
                     check_at = time.monotonic() + self._poll_interval
-                await self._read(connection, publish)
+                if await self._read(connection, publish) and not hinted:
+                    self._counts["polled"] += 1
                 backoff.reset()
-                await self._rest()
+                hinted = await self._rest()
         finally:
             self._reader = None
             connection.terminate()
 
-    async def _read(self, connection: Connection, publish: Publish) -> None:
+    async def _read(self, connection: Connection, publish: Publish) -> bool:
+        """Publishes what is new; returns whether the revision is another."""
         waiting, self._waiting = self._waiting, []
         self._wake.clear()
-        began = time.monotonic()
+        began, before = time.monotonic(), self._current
         try:
             if self._must_read or await self._revision(connection) != self._current:
                 self._must_read = False
@@ -132,18 +153,21 @@ class PostgresSource:
             self._waiting = waiting + self._waiting
             raise
         self._verified_at = began
+        self._counts["reads"] += 1
         self._trouble.over()
         for done in waiting:
             if not done.done():
                 done.set_result(None)
+        return self._current != before
 
-    async def _rest(self) -> None:
+    async def _rest(self) -> bool:
+        """Waits for a hint, but no longer than until the next poll is due; returns whether there was one."""
         pause = self._poll_interval * random.uniform(0.75, 1.25)  # noqa: S311 - spreads daemons, protects nothing
         try:
             async with asyncio.timeout(pause):
-                await self._wake.wait()
+                return await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
 
     async def _revision(self, connection: Connection) -> Revision:
         return _revision(await connection.fetchrow(_REVISION))
@@ -175,10 +199,11 @@ class PostgresSource:
 
     async def _warn(self, connection: Connection) -> None:
         """Says once what is wrong with the server, though it serves."""
+        self._server_version = int(await connection.fetchval("SHOW server_version_num"))
         if self._warned:
             return
         self._warned = True
-        version = version_warning(int(await connection.fetchval("SHOW server_version_num")))
+        version = version_warning(self._server_version)
         for warning in [*([version] if version else []), *await logging_warnings(connection)]:
             log.warning(warning)
 

@@ -27,6 +27,11 @@ class Trouble:
         self._began = 0.0
         self._told_at = 0.0
 
+    @property
+    def on(self) -> bool:
+        """Whether there is any."""
+        return self._error is not None
+
     def told(self, what: str, error: str, age: float) -> None:
         """Logs a failure, unless it was logged just now. ``age`` is that of what is in memory, in seconds."""
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
@@ -24,7 +25,7 @@ from providerd.stream import Stream
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.convert import STRUCT_FIELDS
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
-from providerd_server.source import Publish
+from providerd_server.source import Condition, Publish
 from providerd_server.source.trouble import Trouble
 
 # Claimed by who wants the upstream to look: no store ever gets there.
@@ -53,6 +54,11 @@ class Upstream(Client):
             return self.current
         except (NoActiveProviderError, NotReadyError):
             return None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a watch runs that has answered."""
+        return self._cache.live
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits for something to be heard, or to be lost, that makes the condition true."""
@@ -86,6 +92,7 @@ class UpstreamSource:
         self._verified_at = -math.inf
         self._newest: KnownRevision | None = None
         self._trouble = Trouble(upstream.options.where, "upstream")
+        self._counts = Counter(reads=0, failures=0)
         self._seen: tuple[object, ...] = ()
         self._publish: Publish = lambda _: None
         upstream.on_change(self._note_resync)
@@ -104,6 +111,18 @@ class UpstreamSource:
     def is_stale(self) -> bool:
         """Whether the upstream is away, lags behind what was heard before, or calls itself stale."""
         return self._upstream.state is not State.READY
+
+    @property
+    def condition(self) -> Condition:
+        """How the upstream is to be reached."""
+        known = self._upstream.known
+        active = known.provider if known and known.provider.has_key and self.has_keys else None
+        return Condition(
+            kind="upstream",
+            connected=self._upstream.is_live,
+            counts=self._counts,
+            unreadable=(active.provider_name,) if known and active and known.credential is None else (),
+        )
 
     @property
     def has_keys(self) -> bool:
@@ -161,8 +180,10 @@ class UpstreamSource:
     def _tell(self) -> None:
         error = self._upstream.error
         if error is None:
+            self._counts["reads"] += 1
             self._trouble.over()
         else:
+            self._counts["failures"] += 1
             self._trouble.told("cannot follow the upstream", str(error), self.age)
 
     def _has_newest(self) -> bool:

@@ -55,6 +55,13 @@ class Keys:
         self._require_seals = require_seals
         self._plain: dict[tuple[str, str], Secret | None] = {}
         self._known: dict[SealedKey, Secret | None] = {}
+        # How often one was seen that could not be read.
+        self.failures = 0
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The names of the providers whose keys ``learn`` could not read, in order."""
+        return tuple(sorted(sealed.provider_name for sealed, plain in self._known.items() if plain is None))
 
     def of(self, row: Mapping[str, Any]) -> Secret | None:
         """The key of a provider that ``learn`` has seen as it is; None for no key and for one that cannot be read."""
@@ -116,6 +123,7 @@ class Keys:
         try:
             return (await self.unseal(connection, sealed)).api_key
         except UnreadableError as error:
+            self.failures += 1
             log.error(
                 "the key of a provider cannot be decrypted",
                 provider_name=sealed.provider_name,

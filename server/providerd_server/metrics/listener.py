@@ -1,0 +1,97 @@
+"""The address that Prometheus asks, apart from that of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import structlog
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from providerd_server.errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
+
+# Seconds for a request to be sent, and for the event loop to answer it: one that cannot is not well.
+_PATIENCE = 5.0
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _PATIENCE
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the library has it
+        """Says nothing: what asks every few seconds would fill the log."""
+
+
+class _Server(ThreadingWSGIServer):
+    def handle_error(self, *_: Any) -> None:
+        """Says nothing of connections that break off."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+@asynccontextmanager
+async def serving_metrics(address: str, registry: CollectorRegistry) -> AsyncIterator[str]:
+    """Answers HTTP requests in threads of its own, for as long as the block runs; gives host:port as it was taken.
+
+    What is collected is collected in the event loop of the caller, where nothing changes meanwhile. One that does not
+    get to it within seconds is answered for with 503.
+
+    Raises:
+        ConfigurationError: The address cannot be taken.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    server_class = _Server6 if ":" in host else _Server
+    app = _collected_in(asyncio.get_running_loop(), make_wsgi_app(registry))
+    try:
+        server = make_server(host, int(port), app, server_class, _Handler)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot serve metrics on {address}: {error.strerror or error}; set PROVIDERD_METRICS_LISTEN"
+        ) from None
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+    thread.start()
+    taken = f"{address.rpartition(':')[0]}:{server.server_port}"
+    log.info("metrics are served", address=taken, path="/metrics")
+    try:
+        yield taken
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+
+
+def _collected_in(loop: asyncio.AbstractEventLoop, app: App) -> App:
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] not in ("/metrics", "/"):
+            return _text(start_response, "404 Not Found", "metrics are at /metrics\n")
+
+        async def collect() -> Iterable[bytes]:
+            return app(environ, start_response)
+
+        collecting = asyncio.run_coroutine_threadsafe(collect(), loop)
+        try:
+            return collecting.result(_PATIENCE)
+        except TimeoutError:
+            collecting.cancel()
+            return _text(start_response, "503 Service Unavailable", "the server is too busy to answer\n")
+        except Exception:
+            log.exception("metrics could not be collected")
+            return _text(start_response, "500 Internal Server Error", "the log has the details\n")
+
+    return answer
+
+
+def _text(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [text.encode()]

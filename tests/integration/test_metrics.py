@@ -1,0 +1,302 @@
+"""What Prometheus is told, by a real daemon and a real sidecar, of what really happens to them."""
+
+import asyncio
+import contextlib
+import math
+import time
+import urllib.error
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import pytest
+from access import AccessFile, bearer
+from prometheus_client import CollectorRegistry, Gauge
+from serving import Serving, free_port, serving
+from sidecars import sidecar_of
+
+from providerd.v1 import provider_pb2 as pb
+from providerd_server.errors import ConfigurationError
+from providerd_server.metrics import listener as metrics_listener
+from providerd_server.metrics import serving_metrics
+from tests.cli import MINIMAL
+from tests.integration.sql import connected
+from tests.metrics import Scrape, fetch, scrape
+
+
+@pytest.fixture
+def address() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+async def daemon(database: str, address: str) -> AsyncIterator[Serving]:
+    """A daemon with the providers "one", active, and "two"."""
+    async with watched(database, address) as daemon:
+        yield daemon
+
+
+@asynccontextmanager
+async def watched(database: str, address: str, **flags: Any) -> AsyncIterator[Serving]:
+    async with serving(database, metrics_listen=address, **flags) as daemon:
+        for name in ("one", "two"):
+            await daemon.call("UpsertProvider", provider={"provider_name": name, **MINIMAL})
+        await daemon.call("SwitchProvider", provider_name="one")
+        yield daemon
+
+
+async def until(address: str, holds: Callable[[Scrape], bool]) -> Scrape:
+    """What is shown, once there is anything and this holds for it."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(urllib.error.URLError):
+                if holds(found := await scrape(address)):
+                    return found
+            await asyncio.sleep(0.05)
+
+
+async def test_nothing_is_listened_on_unless_asked_for(database: str, address: str) -> None:
+    async with serving(database):
+        with pytest.raises(OSError, match="refused"):
+            await scrape(address)
+
+
+async def test_a_daemon_that_follows_shows_what_it_follows_and_knows(daemon: Serving, address: str) -> None:
+    shown = await until(address, lambda shown: shown("providerd_listen_state", state="listening") == 1)
+    assert shown("providerd_source_info", kind="postgresql") == 1
+    assert shown("providerd_source_connected") == 1
+    assert 0 <= shown("providerd_source_age_seconds") < 10
+    assert shown("providerd_stale") == 0
+    assert shown("providerd_source_reads_total") > 0
+    assert shown("providerd_source_failures_total") == 0
+    assert shown("providerd_listen_state", state="deaf") == shown("providerd_listen_state", state="connecting") == 0
+    revision = (await daemon.call("GetActiveProvider")).revision
+    assert shown("providerd_store_info", store_id=revision.store_id) == 1
+    assert shown("providerd_revision") == revision.number == 4
+    assert shown("providerd_providers") == 6
+    assert shown("providerd_active") == shown("providerd_active_provider_info", provider_name="one") == 1
+    assert shown("providerd_postgresql_vulnerable") == 1  # the embedded 18.1
+    (version,) = shown.labels("providerd_postgresql_info")
+    assert version["version"] == "18.1"
+    assert shown("process_resident_memory_bytes") > 10_000_000
+
+
+async def test_writes_and_calls_are_counted_by_how_they_end(daemon: Serving, address: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError):
+        await daemon.call("SwitchProvider", provider_name="nobody")
+    await daemon.call("SwitchProvider", provider_name="one")  # active already: changes nothing
+    await daemon.call("SwitchProvider", provider_name="two", validate_only=True)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await daemon.call("GetProvider", provider_name="")
+    shown = await scrape(address)
+    service = "providerd.v1.ProviderService"
+
+    def calls(method: str, code: str) -> float:
+        return shown("grpc_server_handled_total", grpc_service=service, grpc_method=method, grpc_code=code)
+
+    assert shown("providerd_write_seconds_count", outcome="made") == 3
+    assert shown("providerd_write_seconds_count", outcome="not_found") == 1
+    assert 0 < shown("providerd_write_seconds_sum", outcome="made") < 30
+    assert (calls("SwitchProvider", "OK"), calls("SwitchProvider", "NOT_FOUND")) == (3, 1)
+    assert calls("GetProvider", "INVALID_ARGUMENT") == 1
+    timed = {"grpc_service": service, "grpc_method": "SwitchProvider"}
+    assert shown("grpc_server_handling_seconds_count", **timed) == shown("grpc_server_started_total", **timed) == 4
+    assert 0 < shown("grpc_server_handling_seconds_sum", **timed) < 30
+
+
+async def test_what_no_rpc_is_called_like_has_no_name_of_its_own(daemon: Serving, address: str) -> None:
+    async with grpc.aio.insecure_channel(daemon.address) as channel:
+        for path in ("/no.such/Thing", "/providerd.v1.ProviderService/Made-up"):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.unary_unary(path)(b"", timeout=10)
+    shown = await scrape(address)
+    unknown = {"grpc_service": "", "grpc_method": "", "grpc_code": "UNIMPLEMENTED"}
+    assert shown("grpc_server_handled_total", **unknown) == 2
+    assert {labels["grpc_method"] for labels in shown.labels("grpc_server_started_total")} <= {
+        "UpsertProvider", "SwitchProvider", "ListProviders",
+    }  # fmt: skip
+
+
+async def test_watchers_and_their_messages_are_counted(daemon: Serving, address: str) -> None:
+    watch = daemon.watch(heartbeat_interval="1s")
+    await watch.read()
+    await daemon.call("SwitchProvider", provider_name="two")
+    assert (await watch.read()).active.cause == pb.CHANGE_CAUSE_SWITCHED
+    assert (await watch.read()).WhichOneof("event") == "heartbeat"
+    shown = await scrape(address)
+    assert shown("providerd_watchers", state="current") == 1
+    assert shown("providerd_watchers", state="behind") == shown("providerd_watchers", state="starting") == 0
+    assert shown("providerd_slowest_watcher_lag") == 0
+    assert shown("providerd_deliveries_total", cause="initial") == 1
+    assert shown("providerd_deliveries_total", cause="switched") == 1
+    assert shown("providerd_deliveries_total", cause="heartbeat") == 1
+    assert shown("providerd_delivery_seconds_count") == 1
+    assert shown("providerd_folded_revisions_total") == 0
+    watch.cancel()
+    ended = await until(address, lambda shown: shown("providerd_watchers", state="current") == 0)
+    assert (
+        ended(
+            "grpc_server_handled_total",
+            grpc_service="providerd.v1.ProviderService",
+            grpc_method="WatchActive",
+            grpc_code="CANCELLED",
+        )
+        == 1
+    )
+
+
+async def test_a_watcher_that_does_not_read_is_behind_and_what_it_misses_is_folded(database: str, address: str) -> None:
+    async with (
+        watched(database, address, watch_write_timeout=60.0) as daemon,
+        grpc.aio.insecure_channel(
+            daemon.address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+        ) as channel,
+    ):
+        watch = channel.unary_stream("/providerd.v1.ProviderService/WatchActive")(b"", timeout=60)
+        await watch.read()
+        changes = 0
+        # Large messages fill the window that it has, and from there on it is behind.
+        while (behind := await scrape(address))("providerd_slowest_watcher_lag") < 3:
+            changes += 1
+            await daemon.call(
+                "UpsertProvider",
+                provider={
+                    "provider_name": "one",
+                    "model_capabilities": {"padding": "x" * 60_000, "number": changes},
+                },
+                update_mask="modelCapabilities",
+            )
+        assert behind("providerd_watchers", state="behind") == 1
+        newest = behind("providerd_revision")
+        while pb.WatchActiveResponse.FromString(await watch.read()).revision.number < newest:
+            pass
+        caught_up = await until(address, lambda shown: shown("providerd_watchers", state="current") == 1)
+        watch.cancel()
+    assert caught_up("providerd_slowest_watcher_lag") == 0
+    assert caught_up("providerd_folded_revisions_total") >= 1
+    delivered = caught_up("providerd_deliveries_total", cause="updated")
+    assert delivered + caught_up("providerd_folded_revisions_total") == changes
+
+
+async def test_a_database_that_is_away_shows_and_so_does_its_return(
+    daemon: Serving, database: str, address: str, cluster: Any
+) -> None:
+    await until(address, lambda shown: shown("providerd_listen_state", state="listening") == 1)
+    async with connected(cluster.dsn("postgres")) as db:
+        name = urlsplit(database).path.lstrip("/")
+        await db.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        away = await until(address, lambda shown: shown("providerd_source_connected") == 0)
+        await until(address, lambda shown: shown("providerd_listen_state", state="connecting") == 1)
+        await db.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    back = await until(
+        address,
+        lambda shown: shown("providerd_source_connected") == shown("providerd_listen_state", state="listening") == 1,
+    )
+    assert back("providerd_source_failures_total") > 0
+    assert back("providerd_listen_losses_total") == 1
+    assert away("providerd_revision") == back("providerd_revision") == 4
+
+
+async def test_before_the_first_answer_the_age_is_without_end(empty_database: str, address: str) -> None:
+    async with serving(empty_database, ready=False, metrics_listen=address):
+        shown = await until(address, lambda shown: shown("providerd_source_failures_total") > 0)
+        assert math.isinf(shown("providerd_source_age_seconds"))
+        assert shown("providerd_stale") == 1
+        assert "providerd_revision" not in shown.names
+
+
+async def test_changes_that_only_polls_find_are_counted(database: str, address: str) -> None:
+    async with watched(database, address, poll_interval=0.2) as daemon, connected(database) as db:
+        await until(address, lambda shown: shown("providerd_listen_state", state="listening") == 1)
+        before = (await scrape(address))("providerd_poll_fallbacks_total")
+        # Nobody announces what is done with triggers that do not fire.
+        await db.execute("SET session_replication_role = replica")
+        await db.execute("UPDATE llm_provider_store SET revision = revision + 1")
+        shown = await until(address, lambda shown: shown("providerd_revision") == 5)
+        assert shown("providerd_poll_fallbacks_total") == before + 1
+        assert daemon.address
+
+
+async def test_keys_that_cannot_be_read_are_counted(daemon: Serving, database: str, address: str) -> None:
+    await daemon.call("UpsertProvider", provider={"provider_name": "two"}, new_api_key="sk-1", update_mask="")
+    assert (await scrape(address))("providerd_unreadable_keys") == 0
+    async with connected(database) as db:
+        await db.execute(
+            "UPDATE llm_provider_configs SET api_key_encrypted = encode(pgp_sym_encrypt('sk-2', 'another'), 'hex')"
+            " WHERE provider_name = 'two'"
+        )
+    shown = await until(address, lambda shown: shown("providerd_unreadable_keys") == 1)
+    assert shown("providerd_decrypt_failures_total") == 1
+
+
+async def test_who_is_turned_away_is_counted_by_reason(database: str, address: str, tmp_path: Path) -> None:
+    access = AccessFile(tmp_path / "access.json")
+    token = access.token("reader", "read")
+    async with serving(database, ready=False, metrics_listen=address, access_file=access.path) as daemon:
+        for wrong in (bearer("providerd_wrong"), bearer("providerd_wrong"), None):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await daemon.stub.ListProviders(pb.ListProvidersRequest(), metadata=wrong, timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await daemon.stub.DeleteProvider(
+                pb.DeleteProviderRequest(provider_name="one"), metadata=bearer(token), timeout=10
+            )
+        shown = await scrape(address)
+    assert shown("providerd_auth_denials_total", reason="SCOPE_MISSING") == 1
+    assert sum(shown.samples[key] for key in shown.samples if key[0] == "providerd_auth_denials_total") == 4
+
+
+async def test_a_sidecar_shows_its_upstream(daemon: Serving, address: str) -> None:
+    below = f"127.0.0.1:{free_port()}"
+    async with sidecar_of(daemon.address, metrics_listen=below) as sidecar:
+        watch = sidecar.watch()
+        await watch.read()
+        shown = await scrape(below)
+        watch.cancel()
+    assert shown("providerd_source_info", kind="upstream") == 1
+    assert shown("providerd_source_connected") == 1
+    assert shown("providerd_watchers", state="current") == 1
+    assert shown("providerd_revision") == (await scrape(address))("providerd_revision")
+    assert "providerd_listen_state" not in shown.names
+
+
+async def test_only_metrics_are_there(daemon: Serving, address: str) -> None:
+    assert daemon.address
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        await fetch(f"http://{address}/etc/passwd")
+
+
+async def test_an_address_that_is_taken_is_refused_with_what_to_do(daemon: Serving, address: str) -> None:
+    assert daemon.address
+    with pytest.raises(
+        ConfigurationError, match=rf"cannot serve metrics on {address}: .*; set PROVIDERD_METRICS_LISTEN"
+    ):
+        async with serving_metrics(address, CollectorRegistry()):
+            pass
+
+
+async def test_an_event_loop_that_hangs_is_answered_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_listener, "_PATIENCE", 0.2)
+    async with serving_metrics(address, CollectorRegistry()) as taken:
+        asking = asyncio.create_task(fetch(f"http://{taken}/metrics"))
+        await asyncio.sleep(0)  # for its thread to begin
+        time.sleep(2)  # noqa: ASYNC251 - that is what it is about
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            await asking
+
+
+async def test_what_cannot_be_collected_is_an_error_without_details(
+    address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registry = CollectorRegistry()
+    Gauge("broken", "Fails.", registry=registry).set_function(lambda: 1 / 0)
+    async with serving_metrics(address, registry) as taken:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            await fetch(f"http://{taken}/metrics")
+    assert refused.value.code == 500
+    assert b"division" not in refused.value.read()
+    written = capfd.readouterr()
+    assert "metrics could not be collected" in written.err + written.out
