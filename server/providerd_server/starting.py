@@ -22,6 +22,9 @@ log_level_option = click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
 )
 log_format_option = click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
+insecure_option = click.option(
+    "--insecure", is_flag=True, default=None, help="Listen beyond this machine without TLS or authentication."
+)
 print_config_option = click.option(
     "--print-config", is_flag=True, help="Print the effective settings with their sources, and exit."
 )
