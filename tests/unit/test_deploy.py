@@ -68,6 +68,13 @@ def parse(arguments: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
+def test_where_a_sidecar_may_carry_keys_its_file_can_too() -> None:
+    texts = {path.name: path.read_text() for path in deployment.FILES}
+    with_both = [text for text in texts.values() if "_INCLUDE_CREDENTIAL" in text and "_SNAPSHOT_FILE" in text]
+    assert len(with_both) == 2
+    assert all("PROVIDERD_SNAPSHOT_KEY" in text for text in with_both)
+
+
 def test_every_postgresql_is_without_known_holes() -> None:
     named = re.findall(
         r"postgres(?::|\n\s+newTag: )(\d+)\.(\d+)\S*", "\n".join(f.read_text() for f in deployment.FILES)
