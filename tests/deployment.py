@@ -20,8 +20,6 @@ KUSTOMIZATIONS = sorted(each.parent for each in (DEPLOY / "kubernetes").glob("*/
 
 PAGES = sorted((ROOT / "docs/how-to").glob("deploy-*.md"))
 
-PAGES = sorted((ROOT / "docs/how-to").glob("deploy-*.md"))
-
 FILES = sorted(each for each in DEPLOY.rglob("*") if each.is_file() and "/secrets/" not in str(each))
 
 # Run here, in a container, or as another account; without what the shell does with it.

@@ -61,7 +61,8 @@ def _database() -> str:
     shown = url.reveal() if url else ""
     return (
         "`SUPABASE_DB_URL` names the database as a whole, beginning with `postgresql://`. Without it the other "
-        f"`SUPABASE_DB_*` name its parts: `SUPABASE_DB_HOST=HOST` alone means `{shown}`. With neither, the daemon runs "
+        f"`SUPABASE_DB_*` name its parts: `SUPABASE_DB_HOST=HOST` alone means `{shown}`, and each "
+        "of several, separated by commas, has the port of `SUPABASE_DB_PORT`. With neither, the daemon runs "
         "an embedded PostgreSQL of its own in `PROVIDERD_DATA_DIR`. `DB_ENCRYPTION_KEY` is the passphrase of the "
         f"stored API keys; its default, `{PUBLISHED_PASSPHRASE}`, is published and protects nothing."
     )

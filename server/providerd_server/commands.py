@@ -19,6 +19,7 @@ from providerd_server.failures import told_in_one_line
 from providerd_server.security import Security
 from providerd_server.settings import Settings, load
 from providerd_server.starting import (
+    insecure_option,
     log_format_option,
     log_level_option,
     metrics_listen_option,
@@ -35,12 +36,7 @@ from providerd_server.store.tls import Trust
 @data_dir_option
 @click.option("--migrate/--no-migrate", default=None, help="Migrate the database first; default: only the embedded.")
 @click.option("--dev", is_flag=True, default=None, help="For development: warn of weak passphrases, and allow http://.")
-@click.option(
-    "--insecure",
-    is_flag=True,
-    default=None,
-    help="Listen beyond this machine without TLS or authentication.",
-)
+@insecure_option
 @metrics_listen_option
 @log_level_option
 @log_format_option

@@ -99,14 +99,15 @@ def listen(
 
 
 def check_exposure(settings: ServingSettings) -> None:
-    """Keeps a daemon that anybody could use from being reached from other machines by accident.
+    """Keeps a server that anybody could use from being reached from other machines by accident.
 
     Raises:
         ConfigurationError: An address is not of this machine alone, TLS or authentication is off, and ``insecure`` too.
     """
-    open_to_all = settings.socket_mode & 0o006 and settings.access_file is None
-    if open_to_all and any(address.startswith("unix:") for address in settings.listen):
-        log.warning("every user of this machine may switch providers, as PROVIDERD_SOCKET_MODE says")
+    open_socket = settings.socket_mode & 0o006 and settings.access_file is None
+    if open_socket and any(address.startswith("unix:") for address in settings.listen):
+        danger = f"every user of this machine may {settings.open_to_all}, as PROVIDERD_SOCKET_MODE says"
+        log.warning(danger)
     exposed = [address for address in settings.listen if not _is_loopback(address)]
     lacking = [
         what
@@ -124,13 +125,13 @@ def check_exposure(settings: ServingSettings) -> None:
             f"refusing to listen on {', '.join(exposed)}, beyond this machine, without {without};"
             " set them, listen on loopback, or say --insecure"
         )
-    log.warning(
-        "listening beyond this machine insecurely, as --insecure says: others may read and change what is sent"
+    danger = (
+        "others may read and change what is sent"
         if settings.access_file
-        else "listening beyond this machine insecurely, as --insecure says: whoever reaches it may switch providers",
-        addresses=exposed,
-        without=without,
+        else f"whoever reaches it may {settings.open_to_all}"
     )
+    warning = f"listening beyond this machine insecurely, as --insecure says: {danger}"
+    log.warning(warning, addresses=exposed, without=without)
 
 
 def _add(server: grpc.aio.Server, address: str, certificates: Certificates | None, socket_mode: int) -> int:

@@ -103,6 +103,11 @@ class ServingSettings(BaseSettings):
         default="auto", description="auto: console on a terminal, else json."
     )
 
+    @property
+    def open_to_all(self) -> str:
+        """What anybody may do who reaches the server, where there is no access file; for warnings."""
+        return "switch providers"
+
     @field_validator("access_file")
     @classmethod
     def _expand_access_file(cls, value: Path | None) -> Path | None:

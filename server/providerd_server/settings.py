@@ -36,8 +36,10 @@ class Settings(ServingSettings):
         "SUPABASE_DB_URL",
         "The database: postgresql://user:password@host:5432/name. Special characters of the password as %XX.",
     )
-    supabase_db_host: str | None = _seed_name("SUPABASE_DB_HOST", "The database's host, where there is no URL.")
-    supabase_db_port: int | None = _seed_name("SUPABASE_DB_PORT", "Its port; 5432 by default.")
+    supabase_db_host: str | None = _seed_name(
+        "SUPABASE_DB_HOST", "The database's host, or several separated by commas, where there is no URL."
+    )
+    supabase_db_port: int | None = _seed_name("SUPABASE_DB_PORT", "Its port, on each of its hosts; 5432 by default.")
     supabase_db_name: str | None = _seed_name("SUPABASE_DB_NAME", "Its name; postgres by default.")
     supabase_db_user: str | None = _seed_name("SUPABASE_DB_USER", "Its user; postgres by default.")
     supabase_db_password: SecretText | None = _seed_name("SUPABASE_DB_PASSWORD", "The user's password.")
@@ -95,6 +97,13 @@ class Settings(ServingSettings):
             return value
         return parse_duration(value)
 
+    @field_validator("supabase_db_host")
+    @classmethod
+    def _hosts(cls, value: str | None) -> str | None:
+        if value is not None and not all(host.strip() for host in value.split(",")):
+            raise ValueError("must be a host, or several separated by commas, like db1.example.com,db2.example.com")
+        return value
+
     @field_validator("allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -129,9 +138,11 @@ class Settings(ServingSettings):
         user = quote(self.supabase_db_user or "postgres", safe="")
         password = self.supabase_db_password.reveal() if self.supabase_db_password else ""
         secret = f":{quote(password, safe='')}" if password else ""
-        host = f"[{self.supabase_db_host}]" if ":" in self.supabase_db_host else self.supabase_db_host
+        hosts = [f"[{host}]" if ":" in host else host for host in map(str.strip, self.supabase_db_host.split(","))]
+        # Each with its port: a host without one has the default, whatever that of another is.
+        places = ",".join(f"{host}:{self.supabase_db_port or 5432}" for host in hosts)
         name = quote(self.supabase_db_name or "postgres", safe="")
-        return Secret(f"postgresql://{user}{secret}@{host}:{self.supabase_db_port or 5432}/{name}")
+        return Secret(f"postgresql://{user}{secret}@{places}/{name}")
 
 
 def load(**flags: Any) -> Settings:

@@ -13,6 +13,7 @@ from providerd_server.entrance import Entrance
 from providerd_server.failures import told_in_one_line
 from providerd_server.sidecar_settings import load
 from providerd_server.starting import (
+    insecure_option,
     log_format_option,
     log_level_option,
     metrics_listen_option,
@@ -44,6 +45,7 @@ from providerd_server.starting import (
 @click.option("--token-file", metavar="FILE", help="The file of the sidecar's token for the upstream.")
 @click.option("--insecure-token", is_flag=True, default=None, help="Send the token in clear, even to another machine.")
 @click.option("--snapshot-file", metavar="FILE", help="Keep what is known there, and start from it.")
+@insecure_option
 @metrics_listen_option
 @log_level_option
 @log_format_option

@@ -50,6 +50,15 @@ class SidecarSettings(ServingSettings):
         default=timedelta(days=7), description="How old that file may be at start, like 7d or 12h."
     )
 
+    @property
+    def open_to_all(self) -> str:
+        """What anybody may do who reaches the sidecar, where there is no access file; for warnings."""
+        return (
+            "read the configuration and the active provider's key"
+            if self.include_credential
+            else "read the configuration"
+        )
+
     @field_validator("snapshot_max_age", mode="before")
     @classmethod
     def _duration(cls, value: object) -> object:

@@ -22,6 +22,9 @@ log_level_option = click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[default: info]"
 )
 log_format_option = click.option("--log-format", type=click.Choice(["auto", "console", "json"]), help="[default: auto]")
+insecure_option = click.option(
+    "--insecure", is_flag=True, default=None, help="Listen beyond this machine without TLS or authentication."
+)
 metrics_listen_option = click.option(
     "--metrics-listen", metavar="ADDRESS", help="Serve metrics to Prometheus there, as 127.0.0.1:9464."
 )

@@ -3,7 +3,9 @@
 import asyncio
 import stat
 from pathlib import Path
+from typing import Any
 
+import click
 import grpc
 import pytest
 from access import AccessFile, bearer, call, until_serving, watch
@@ -12,9 +14,13 @@ from structlog.testing import capture_logs
 
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
+from providerd_server.commands import serve
 from providerd_server.errors import ConfigurationError
 from providerd_server.listening import check_exposure
 from providerd_server.settings import load
+from providerd_server.sidecar_commands import sidecar
+from providerd_server.sidecar_settings import SidecarSettings
+from providerd_server.sidecar_settings import load as load_sidecar
 from tests.certificates import Authority
 
 
@@ -35,6 +41,31 @@ def test_beyond_this_machine_takes_tls_and_authentication(tmp_path: Path, addres
     with capture_logs() as logged:
         check_exposure(load(listen=address, insecure=True))
     assert "whoever reaches it may switch providers" in logged[0]["event"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "lost"),
+    [(False, "read the configuration"), (True, "read the configuration and the active provider's key")],
+)
+def test_a_sidecar_is_told_by_its_own_option_and_of_what_it_serves(keys: bool, lost: str) -> None:
+    def settings(**flags: Any) -> SidecarSettings:
+        return load_sidecar(upstream="127.0.0.1:1", include_credential=keys, **flags)
+
+    with capture_logs() as logged:
+        check_exposure(settings(listen="0.0.0.0:0", insecure=True))
+        check_exposure(settings(listen="unix:///run/providerd.sock", socket_mode="666"))
+    beyond, within = (line["event"] for line in logged)
+    assert beyond.endswith(f"as --insecure says: whoever reaches it may {lost}")
+    assert within == f"every user of this machine may {lost}, as PROVIDERD_SOCKET_MODE says"
+
+
+@pytest.mark.parametrize("command", [serve, sidecar])
+def test_the_option_that_a_refusal_names_is_one_of_the_command(command: click.Command) -> None:
+    with pytest.raises(ConfigurationError, match=r"or say --insecure$"):
+        check_exposure(load(listen="0.0.0.0:0"))
+    context = command.make_context("it", ["--listen", "0.0.0.0:0", "--insecure"])
+    assert context.params["insecure"] is True
+    assert command.make_context("it", []).params["insecure"] is None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0", "unix:///run/providerd.sock"])

@@ -68,6 +68,13 @@ def parse(arguments: list[str]) -> None:
         context = command.make_context(name, rest, parent=context)
 
 
+def test_where_a_sidecar_may_carry_keys_its_file_can_too() -> None:
+    texts = {path.name: path.read_text() for path in deployment.FILES}
+    with_both = [text for text in texts.values() if "_INCLUDE_CREDENTIAL" in text and "_SNAPSHOT_FILE" in text]
+    assert len(with_both) == 2
+    assert all("PROVIDERD_SNAPSHOT_KEY" in text for text in with_both)
+
+
 def test_every_postgresql_is_without_known_holes() -> None:
     named = re.findall(
         r"postgres(?::|\n\s+newTag: )(\d+)\.(\d+)\S*", "\n".join(f.read_text() for f in deployment.FILES)
@@ -208,7 +215,11 @@ def test_kubernetes_schemas(version: str) -> None:
 
 @pytest.mark.parametrize("directory", deployment.KUSTOMIZATIONS, ids=lambda path: path.name)
 def test_kustomize(directory: Path) -> None:
-    lint([tool("kustomize", "Go's sigs.k8s.io/kustomize/kustomize/v5"), "build", str(directory)])
+    # kubectl carries a copy.
+    if (kubectl := find("kubectl")) and not find("kustomize"):
+        lint([kubectl, "kustomize", str(directory)])
+    else:
+        lint([tool("kustomize", "Go's sigs.k8s.io/kustomize/kustomize/v5"), "build", str(directory)])
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
@@ -224,10 +235,14 @@ def test_systemd_units(unit: Path, tmp_path: Path) -> None:
 
 def tool(name: str, package: str) -> str:
     """The path of a program; skips the test where it is not installed."""
-    found = shutil.which(name, path=f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
+    found = find(name)
     if found is None:
         pytest.skip(f"{name} is not installed: {package} has it")
     return found
+
+
+def find(name: str) -> str | None:
+    return shutil.which(name, path=f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
 
 
 def lint(command: list[str]) -> None:

@@ -1,9 +1,11 @@
 """Settings: where each comes from, which one wins, and that no secret is shown."""
 
+import inspect
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from asyncpg import connect_utils
 
 from providerd.secret import Secret
 from providerd_server.described import describe
@@ -41,6 +43,15 @@ def test_the_single_variables_of_the_founding_document_make_a_url(elsewhere: Pat
         "SUPABASE_DB_USER=me@x\nSUPABASE_DB_PASSWORD='p:/@ss'\n"
     )
     assert url() == "postgresql://me%40x:p%3A%2F%40ss@db.example:5433/main"
+
+
+def test_the_port_is_that_of_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_DB_HOST", "db1.example, ::1,db2.example")
+    assert url() == "postgresql://postgres@db1.example:5432,[::1]:5432,db2.example:5432/postgres"
+    monkeypatch.setenv("SUPABASE_DB_PORT", "6000")
+    rest = inspect.signature(connect_utils._parse_connect_dsn_and_args).parameters.keys() - {"dsn", "ssl"}
+    addresses, _ = connect_utils._parse_connect_dsn_and_args(dsn=url(), ssl=False, **dict.fromkeys(rest))
+    assert addresses == [("db1.example", 6000), ("::1", 6000), ("db2.example", 6000)]
 
 
 def test_flags_win_over_the_environment_and_that_over_dotenv(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +127,7 @@ def test_the_history_is_kept_for_a_time_with_a_unit(text: str, days: int, monkey
         ("SUPABASE_DB_URL", "postgresql://u:p@[canary/db", "SUPABASE_DB_URL cannot be read"),
         ("SUPABASE_DB_URL", "postgresql://u:p@h:canary/db", "SUPABASE_DB_URL cannot be read"),
         ("SUPABASE_DB_PASSWORD", "canary", "SUPABASE_DB_HOST is missing"),
+        ("SUPABASE_DB_HOST", "canary,,db2", "SUPABASE_DB_HOST: must be a host, or several"),
     ],
 )
 def test_a_wrong_setting_is_named_without_its_value(
