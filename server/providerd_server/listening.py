@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -27,6 +28,14 @@ log = structlog.get_logger(__name__)
 
 # A storm of reconnects is thousands of calls at once; gRPC's default of 1,000 pending ones fails some at random.
 _MOST_PENDING = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """Somebody to whom the daemon is open, in words, and the details for its log."""
+
+    what: str
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 def create_server(
@@ -84,7 +93,7 @@ def listen(
     taken = []
     for address in addresses:
         try:
-            _try(address)
+            check_free(address)
             port = _add(server, address, certificates, socket_mode)
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be bound"
@@ -101,9 +110,19 @@ def check_exposure(settings: ServingSettings) -> None:
     Raises:
         ConfigurationError: An address is not of this machine alone, TLS or authentication is off, and ``insecure`` too.
     """
+    for exposure in exposures(settings):
+        log.warning(exposure.what, **exposure.details)
+
+
+def exposures(settings: ServingSettings) -> Iterator[Exposure]:
+    """To whom the daemon is open, as the settings say in so many words.
+
+    Raises:
+        ConfigurationError: They do not say so, and it would be.
+    """
     open_to_all = settings.socket_mode & 0o006 and settings.access_file is None
     if open_to_all and any(address.startswith("unix:") for address in settings.listen):
-        log.warning("every user of this machine may switch providers, as PROVIDERD_SOCKET_MODE says")
+        yield Exposure("every user of this machine may switch providers, as PROVIDERD_SOCKET_MODE says")
     exposed = [address for address in settings.listen if not _is_loopback(address)]
     lacking = [
         what
@@ -121,13 +140,23 @@ def check_exposure(settings: ServingSettings) -> None:
             f"refusing to listen on {', '.join(exposed)}, beyond this machine, without {without};"
             " set them, listen on loopback, or say --insecure"
         )
-    log.warning(
+    yield Exposure(
         "listening beyond this machine insecurely, as --insecure says: others may read and change what is sent"
         if settings.access_file
         else "listening beyond this machine insecurely, as --insecure says: whoever reaches it may switch providers",
-        addresses=exposed,
-        without=without,
+        {"addresses": exposed, "without": without},
     )
+
+
+def check_free(address: str) -> None:
+    """Raises OSError when a TCP address cannot be taken: gRPC would only print why, past our log."""
+    if address.startswith("unix:"):
+        return
+    host, _, port = address.rpartition(":")
+    for family, kind, protocol, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
 
 
 def _add(server: grpc.aio.Server, address: str, certificates: Certificates | None, socket_mode: int) -> int:
@@ -158,17 +187,6 @@ def _lock(path: str) -> int:
             f"cannot listen on unix:{path}: another daemon has it; stop that one, or set PROVIDERD_LISTEN"
         ) from None
     return descriptor
-
-
-def _try(address: str) -> None:
-    """Raises OSError when a TCP address cannot be taken: gRPC would only print why, past our log."""
-    if address.startswith("unix:"):
-        return
-    host, _, port = address.rpartition(":")
-    for family, kind, protocol, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
 
 
 def _is_loopback(address: str) -> bool:

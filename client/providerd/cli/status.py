@@ -53,7 +53,7 @@ def status(session: Session, context: click.Context, *, as_json: bool) -> None:
 
     Exit code 0 means fresh answers; 7 means none, or answers from memory because the database is away.
     """
-    found = session.call(lambda client: _ask(client, session), watch=True)
+    found = session.call(lambda client: ask(client, session.server, session.timeout), watch=True)
     if as_json:
         fields = asdict(found)
         del fields["error"], fields["providers" if found.upstream else "upstream"]
@@ -66,12 +66,19 @@ def status(session: Session, context: click.Context, *, as_json: bool) -> None:
         context.exit(ExitCode.UNAVAILABLE)
 
 
-async def _ask(client: Client, session: Session) -> Status:
-    found = Status(session.server, client.options.transport, identity(client.options))
+async def ask(client: Client, server: str, timeout: float) -> Status:
+    """Finds out what can be said of a daemon.
+
+    Args:
+        client: Of that daemon, and not started yet.
+        server: What people call it.
+        timeout: Seconds that its first state may take.
+    """
+    found = Status(server, client.options.transport, identity(client.options))
     try:
         await _count_providers(client, found)
         await client.start()
-        await client.wait_ready(session.timeout)
+        await client.wait_ready(timeout)
     except ProviderdError as error:
         # Only who is there gives reasons, if only by its certificate; gRPC has none for those it cannot reach.
         found.error, found.reachable = error, bool(error.reason)
