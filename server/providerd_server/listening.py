@@ -32,9 +32,10 @@ _MOST_PENDING = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Somebody to whom the daemon is open, in words, and the details for its log."""
+    """Somebody to whom the daemon is open, in words, what would close it, and the details for its log."""
 
     what: str
+    remedy: str
     details: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -122,7 +123,10 @@ def exposures(settings: ServingSettings) -> Iterator[Exposure]:
     """
     open_to_all = settings.socket_mode & 0o006 and settings.access_file is None
     if open_to_all and any(address.startswith("unix:") for address in settings.listen):
-        yield Exposure("every user of this machine may switch providers, as PROVIDERD_SOCKET_MODE says")
+        yield Exposure(
+            "every user of this machine may switch providers, as PROVIDERD_SOCKET_MODE says",
+            "set PROVIDERD_SOCKET_MODE to 0660 or 0600",
+        )
     exposed = [address for address in settings.listen if not _is_loopback(address)]
     lacking = [
         what
@@ -144,6 +148,7 @@ def exposures(settings: ServingSettings) -> Iterator[Exposure]:
         "listening beyond this machine insecurely, as --insecure says: others may read and change what is sent"
         if settings.access_file
         else "listening beyond this machine insecurely, as --insecure says: whoever reaches it may switch providers",
+        f"unset PROVIDERD_INSECURE, and set {without}",
         {"addresses": exposed, "without": without},
     )
 

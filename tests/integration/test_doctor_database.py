@@ -77,7 +77,7 @@ async def test_a_verified_way(server: Server) -> None:  # noqa: F811
     found = await examined("", supabase_db_url=server.url(), database_ca_file=server.authority.ca_file)
     is_told(found["encryption"], OK, "TLSv1.3, verified", "")
     # Nothing was migrated there.
-    is_told(found["schema"], PROBLEM, "missing table llm_provider_configs", "run `providerd migrate up`")
+    is_told(found["tables"], PROBLEM, "missing table llm_provider_configs", "run `providerd migrate up`")
 
 
 async def test_a_way_that_nobody_has_verified(server: Server, plain: Server) -> None:  # noqa: F811

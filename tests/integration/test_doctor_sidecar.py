@@ -158,6 +158,9 @@ async def test_a_file_that_is_too_old(directory: Path) -> None:
     file = write(directory / "last", taken=time.time() - 8 * 86400)
     found = (await examined("127.0.0.1:1", snapshot_file=file))["last-known-good file"]
     is_told(found, WARNING, "is 8 days, 0:00:0", "PROVIDERD_SNAPSHOT_MAX_AGE")
+    write(file, taken=time.time() + 3600)
+    found = (await examined("127.0.0.1:1", snapshot_file=file))["last-known-good file"]
+    is_told(found, WARNING, "is from the future", "NTP")
 
 
 def has(path: Path) -> bool:

@@ -31,7 +31,7 @@ def of_daemon(case: Case) -> list[Check]:
         *_database(case),
         *_content(case),
         Check("daemon", lambda: _answering(case, "providerd serve"), ("settings", "certificate")),
-        Check("daemon's revision", partial(daemon.following, case), ("database", "schema", "role", "daemon")),
+        Check("daemon's revision", partial(daemon.following, case), ("database", "tables", "role", "daemon")),
     ]
 
 
@@ -80,10 +80,11 @@ def _database(case: Case) -> list[Check]:
 
 
 def _content(case: Case) -> list[Check]:
-    needed = ("database", "schema")
+    needed = ("database", "tables")
     return [
         Check("migrations", case.asking(schema.migrations), ("database",)),
-        Check("schema", case.asking(schema.schema), ("database",)),
+        Check("tables", case.asking(schema.tables), ("database",)),
+        Check("schema", case.asking(schema.schema), needed),
         Check("role", case.asking(roles.rights), needed),
         Check("role's powers", case.asking(partial(roles.powers, case)), needed),
         Check("strangers", case.asking(roles.strangers), needed),

@@ -19,16 +19,7 @@ _CERTIFICATES_END = timedelta(days=30)
 
 def exposure(settings: ServingSettings) -> Verdict:
     """Who can reach it, and whether that is meant."""
-    found = [
-        warning(
-            each.what,
-            "close PROVIDERD_SOCKET_MODE to others, as 0660"
-            if "SOCKET_MODE" in each.what
-            else "unset PROVIDERD_INSECURE, and set PROVIDERD_TLS_CERT_FILE, PROVIDERD_TLS_KEY_FILE and"
-            " PROVIDERD_ACCESS_FILE",
-        )
-        for each in exposures(settings)
-    ]
+    found = [warning(each.what, each.remedy) for each in exposures(settings)]
     protected = [
         what
         for what, given in (("TLS", settings.tls_cert_file), ("authentication", settings.access_file))

@@ -109,7 +109,8 @@ async def strangers(connection: Connection) -> Verdict:
     tables = [_CONFIGS, _HISTORY, _STORE, _BINDINGS]
     found = [
         problem(
-            f"{row['grantee']} may use {row['thing']}", "as the owner run migrations/roles.sql, which takes it back"
+            f"{row['grantee'].replace('public', 'PUBLIC')} may use {row['thing']}",
+            "as the owner run migrations/roles.sql, which takes it back",
         )
         for row in await connection.fetch(_STRANGERS, tables, list(NEEDED_FUNCTIONS))
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from providerd_server import migrate
 from providerd_server.doctor.examination import Verdict, ok, problem, skipped
-from providerd_server.source.schema import check_schema
+from providerd_server.source.schema import check_schema, check_tables
 from providerd_server.store.database import Connection
 
 _LEDGER = """
@@ -30,7 +30,13 @@ async def migrations(connection: Connection) -> Verdict:
     return ok(f"all {len(listed)} are applied, as they are here")
 
 
+async def tables(connection: Connection) -> Verdict:
+    """Whether the tables are there."""
+    await check_tables(connection)
+    return ok("all are there")
+
+
 async def schema(connection: Connection) -> Verdict:
-    """Whether the tables, triggers and constraints are there and at work."""
+    """Whether the triggers and constraints are there and at work."""
     await check_schema(connection)
-    return ok("tables, triggers and constraints are there and at work")
+    return ok("triggers and constraints are there and at work")

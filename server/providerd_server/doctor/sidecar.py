@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from providerd.cli.security import identity
@@ -74,8 +76,10 @@ def last_known_good(case: SidecarCase) -> Verdict:
         why = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
         return problem(f"{path} {why}", "correct that, or remove the file: the sidecar writes it anew")
     if snapshot is None:
-        return _missing(case)
+        return _missing(path)
     age = snapshot.age_at(time.time())
+    if math.isinf(age):
+        return warning(f"{path} is from the future by this machine's clock", "have NTP set the clock")
     if age > case.settings.snapshot_max_age.total_seconds():
         return warning(
             f"{path} is {_days(age)} old, and too old to start from",
@@ -84,9 +88,7 @@ def last_known_good(case: SidecarCase) -> Verdict:
     return ok(f"{path}, {_days(age)} old")
 
 
-def _missing(case: SidecarCase) -> Verdict:
-    path = case.settings.snapshot_file
-    assert path is not None  # noqa: S101 - its caller looked there
+def _missing(path: Path) -> Verdict:
     if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
         return problem(f"this account cannot write to {path.parent}", f"chown {os.geteuid()} {path.parent}")
     return warning(
@@ -112,11 +114,11 @@ async def _asked(case: SidecarCase, *, include_credential: bool) -> Verdict:
 
 def _advice(error: ProviderdError) -> str:
     code = error.code.name if error.code else ""
-    # Only who is there gives reasons, if only by its certificate.
+    # What answers like this is there, and waits for its own database.
     if code == "UNAVAILABLE" and error.reason == "NOT_READY":
         return _ELSEWHERE
     return _ADVICE.get(code, _ADVICE["PERMISSION_DENIED"])
 
 
 def _days(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds))) if seconds < float("inf") else "by this machine's clock infinitely"
+    return str(timedelta(seconds=round(seconds)))
