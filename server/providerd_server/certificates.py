@@ -48,7 +48,7 @@ class Certificates:
         self._cert_file, self._key_file, self._client_ca_file = cert_file, key_file, client_ca_file
         paths = [cert_file, key_file, *([client_ca_file] if client_ca_file else [])]
         self.files = Reloaded("the TLS certificate", paths, self._read)
-        if key_file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        if is_open_to_all(key_file):
             log.warning("every user of this machine may read the TLS key", path=str(key_file), hint="chmod o-rw")
 
     @property
@@ -84,12 +84,25 @@ class Certificates:
         authorities = None
         if self._client_ca_file is not None:
             authorities = _content(self._client_ca_file, "PROVIDERD_TLS_CLIENT_CA_FILE")
-            if not _certificates(authorities):
+            if not certificates_in(authorities):
                 raise ConfigurationError(
                     f"the authorities of clients in {self._client_ca_file} cannot be used: they must be PEM"
                 )
         configuration = grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
         return Certified(configuration, _certificates(chain)[0].not_valid_after_utc)
+
+
+def is_open_to_all(key_file: Path) -> bool:
+    """Whether every user of this machine may read or replace a private key."""
+    return bool(key_file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+
+
+def certificates_in(pem: bytes) -> list[x509.Certificate]:
+    """The certificates of a PEM file; none of what is no such file."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        return []
 
 
 def _content(path: Path, setting: str) -> bytes:
@@ -101,7 +114,7 @@ def _content(path: Path, setting: str) -> bytes:
 
 def _problem(chain: bytes, key: bytes) -> str | None:
     """What is wrong with a certificate and its key, for a server that speaks TLS with gRPC's BoringSSL."""
-    certificates = _certificates(chain)
+    certificates = certificates_in(chain)
     if not certificates:
         return "the certificate is not PEM"
     try:
@@ -120,10 +133,3 @@ def _problem(chain: bytes, key: bytes) -> str | None:
     if leaf.not_valid_after_utc - now < _SOON:
         log.warning("the TLS certificate is about to expire; replace its files", expires=str(leaf.not_valid_after_utc))
     return None
-
-
-def _certificates(pem: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(pem)
-    except ValueError:
-        return []

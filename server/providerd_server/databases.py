@@ -52,14 +52,14 @@ def embedded(settings: Settings, *, share: bool = True, create: bool = True) -> 
         ConfigurationError: It is not installed, does not start, or is not there and not to be created.
     """
     try:
-        from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+        from providerd_server.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir, holds_cluster
     except ImportError:
         raise ConfigurationError(
             "no database is configured: set SUPABASE_DB_URL, or pip install 'providerd[embedded]' to have one included"
         ) from None
     try:
         data_dir = settings.data_dir or default_data_dir()
-        if not create and not data_dir.is_dir():
+        if not create and not holds_cluster(data_dir):
             raise ConfigurationError(
                 f"no database is configured, and there is no embedded one in {data_dir}:"
                 " set SUPABASE_DB_URL, or run `providerd migrate up` first"

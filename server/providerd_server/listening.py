@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -27,6 +28,15 @@ log = structlog.get_logger(__name__)
 
 # A storm of reconnects is thousands of calls at once; gRPC's default of 1,000 pending ones fails some at random.
 _MOST_PENDING = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """Somebody to whom the daemon is open, in words, what would close it, and the details for its log."""
+
+    what: str
+    remedy: str
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 def create_server(
@@ -87,7 +97,7 @@ def listen(
     taken = []
     for address in addresses:
         try:
-            _try(address)
+            check_free(address)
             port = _add(server, address, certificates, socket_mode)
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be bound"
@@ -104,10 +114,22 @@ def check_exposure(settings: ServingSettings) -> None:
     Raises:
         ConfigurationError: An address is not of this machine alone, TLS or authentication is off, and ``insecure`` too.
     """
+    for exposure in exposures(settings):
+        log.warning(exposure.what, **exposure.details)
+
+
+def exposures(settings: ServingSettings) -> Iterator[Exposure]:
+    """To whom the daemon is open, as the settings say in so many words.
+
+    Raises:
+        ConfigurationError: They do not say so, and it would be.
+    """
     open_socket = settings.socket_mode & 0o006 and settings.access_file is None
     if open_socket and any(address.startswith("unix:") for address in settings.listen):
-        danger = f"every user of this machine may {settings.open_to_all}, as PROVIDERD_SOCKET_MODE says"
-        log.warning(danger)
+        yield Exposure(
+            f"every user of this machine may {settings.open_to_all}, as PROVIDERD_SOCKET_MODE says",
+            "set PROVIDERD_SOCKET_MODE to 0660 or 0600",
+        )
     exposed = [address for address in settings.listen if not _is_loopback(address)]
     lacking = [
         what
@@ -130,8 +152,22 @@ def check_exposure(settings: ServingSettings) -> None:
         if settings.access_file
         else f"whoever reaches it may {settings.open_to_all}"
     )
-    warning = f"listening beyond this machine insecurely, as --insecure says: {danger}"
-    log.warning(warning, addresses=exposed, without=without)
+    yield Exposure(
+        f"listening beyond this machine insecurely, as --insecure says: {danger}",
+        f"unset PROVIDERD_INSECURE, and set {without}",
+        {"addresses": exposed, "without": without},
+    )
+
+
+def check_free(address: str) -> None:
+    """Raises OSError when a TCP address cannot be taken: gRPC would only print why, past our log."""
+    if address.startswith("unix:"):
+        return
+    host, _, port = address.rpartition(":")
+    for family, kind, protocol, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
 
 
 def _add(server: grpc.aio.Server, address: str, certificates: Certificates | None, socket_mode: int) -> int:
@@ -162,17 +198,6 @@ def _lock(path: str) -> int:
             f"cannot listen on unix:{path}: another daemon has it; stop that one, or set PROVIDERD_LISTEN"
         ) from None
     return descriptor
-
-
-def _try(address: str) -> None:
-    """Raises OSError when a TCP address cannot be taken: gRPC would only print why, past our log."""
-    if address.startswith("unix:"):
-        return
-    host, _, port = address.rpartition(":")
-    for family, kind, protocol, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
 
 
 def _is_loopback(address: str) -> bool:

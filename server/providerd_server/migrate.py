@@ -15,10 +15,10 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import asyncpg
 from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresError
 
 from providerd.secret import Secret
+from providerd_server.store.database import Connection
 from providerd_server.store.tls import STRICT, Trust, check_tls, open_connection
 
 # One migrator at a time: the bytes of "provider" as a bigint. Held per transaction, not per session, because
@@ -84,7 +84,7 @@ class Migration:
     applied_at: datetime | None = None
 
 
-async def up(target: asyncpg.Connection | str, trust: Trust = STRICT) -> list[Migration]:
+async def up(target: Connection | str, trust: Trust = STRICT) -> list[Migration]:
     """Apply what is missing, in order, and return that; nothing is missing the second time.
 
     Args:
@@ -110,7 +110,7 @@ async def up(target: asyncpg.Connection | str, trust: Trust = STRICT) -> list[Mi
     return done
 
 
-async def status(target: asyncpg.Connection | str, trust: Trust = STRICT) -> list[Migration]:
+async def status(target: Connection | str, trust: Trust = STRICT) -> list[Migration]:
     """Return all migrations in order, with ``applied_at`` set for those that the database has.
 
     Raises:
@@ -127,7 +127,7 @@ async def status(target: asyncpg.Connection | str, trust: Trust = STRICT) -> lis
     ]
 
 
-async def rollback(target: asyncpg.Connection | str, trust: Trust = STRICT) -> None:
+async def rollback(target: Connection | str, trust: Trust = STRICT) -> None:
     """Drop everything the migrations made, the data and the ledger included. There is no way back.
 
     Raises:
@@ -169,7 +169,7 @@ def _read_files() -> dict[int, Migration]:
 
 
 @asynccontextmanager
-async def _connection(target: asyncpg.Connection | str, trust: Trust) -> AsyncIterator[asyncpg.Connection]:
+async def _connection(target: Connection | str, trust: Trust) -> AsyncIterator[Connection]:
     """Yield ``target`` or a connection to it, and turn the failures of both into MigrationError."""
     connection = await _connect(Secret(target), trust) if isinstance(target, str) else target
     try:
@@ -186,7 +186,7 @@ async def _connection(target: asyncpg.Connection | str, trust: Trust) -> AsyncIt
         raise MigrationError(f"the database failed: {_one_line(error)}") from error
 
 
-async def _connect(url: Secret, trust: Trust) -> asyncpg.Connection:
+async def _connect(url: Secret, trust: Trust) -> Connection:
     check_tls(url, trust)
     try:
         # Behind a transaction pooler a prepared statement may not be found again.
@@ -203,7 +203,7 @@ async def _connect(url: Secret, trust: Trust) -> asyncpg.Connection:
 
 
 @asynccontextmanager
-async def _exclusive(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def _exclusive(connection: Connection) -> AsyncIterator[None]:
     """Run a transaction that no other migrator runs at the same time."""
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
@@ -211,7 +211,7 @@ async def _exclusive(connection: asyncpg.Connection) -> AsyncIterator[None]:
         yield
 
 
-async def _read_ledger(connection: asyncpg.Connection) -> dict[int, Migration]:
+async def _read_ledger(connection: Connection) -> dict[int, Migration]:
     rows = await connection.fetch("SELECT version, name, checksum, applied_at FROM public.providerd_migrations")
     return {row["version"]: Migration(**row, sql="") for row in rows}
 
@@ -233,7 +233,7 @@ def _compare(files: list[Migration], ledger: Mapping[int, Migration]) -> None:
             )
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration) -> Migration:
+async def _apply(connection: Connection, migration: Migration) -> Migration:
     await _execute(connection, migration)
     applied_at = await connection.fetchval(
         _RECORD,
@@ -242,7 +242,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> Migrat
     return replace(migration, applied_at=applied_at)
 
 
-async def _execute(connection: asyncpg.Connection, migration: Migration) -> None:
+async def _execute(connection: Connection, migration: Migration) -> None:
     try:
         await connection.execute(_TRANSACTION_LINES.sub("", migration.sql))
     except LockNotAvailableError:

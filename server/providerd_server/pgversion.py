@@ -1,4 +1,7 @@
-"""Which PostgreSQL servers have a pgcrypto that is safe to give ciphertexts to."""
+"""Which PostgreSQL servers are new enough, and have a pgcrypto that is safe to give ciphertexts to."""
+
+# The first that the schema and the roles are made for.
+OLDEST_MAJOR = 16
 
 # CVE-2026-2005: a crafted ciphertext overflows a heap buffer of pgcrypto's PGP parser and runs code as the
 # server. The first minor version of each branch without it: https://www.postgresql.org/support/security/CVE-2026-2005/

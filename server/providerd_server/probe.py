@@ -32,14 +32,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def probe(address: str) -> str:
-    """Returns the status of a daemon, as SERVING or NOT_SERVING, or the reason why there is none."""
-    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+def probe(address: str, credentials: grpc.ChannelCredentials | None = None, name: str = "") -> str:
+    """Returns the status of a daemon, as SERVING or NOT_SERVING, or the reason why there is none.
+
+    Args:
+        address: unix:///path, or host:port.
+        credentials: What TLS is spoken with; None for no TLS.
+        name: Whom its certificate has to name, if not the host.
+    """
+    with _channel(address, credentials, name) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def _channel(address: str, credentials: grpc.ChannelCredentials | None, name: str) -> grpc.Channel:
+    options = [("grpc.enable_http_proxy", 0), *([("grpc.ssl_target_name_override", name)] if name else [])]
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 if __name__ == "__main__":

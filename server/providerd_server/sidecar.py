@@ -23,7 +23,7 @@ async def serve(settings: SidecarSettings, entrance: Entrance) -> None:
         ConfigurationError: An address cannot be taken, or the upstream cannot be reached as the settings say.
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
-    source = UpstreamSource(_upstream(settings))
+    source = UpstreamSource(upstream_of(settings))
     metrics = Metrics()
     hub = Hub(RevisionLog(), metrics.events)
     reads = SidecarReads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
@@ -31,7 +31,12 @@ async def serve(settings: SidecarSettings, entrance: Entrance) -> None:
     await serving.serve(service, settings, entrance)
 
 
-def _upstream(settings: SidecarSettings) -> Upstream:
+def upstream_of(settings: SidecarSettings) -> Upstream:
+    """A client of the upstream, not started yet.
+
+    Raises:
+        ConfigurationError: It cannot be reached as the settings say.
+    """
     try:
         return Upstream(
             *settings.upstream,

@@ -30,7 +30,7 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES = """\b
 Exit codes:
   0  done
-  1  something unexpected failed
+  1  something unexpected failed; doctor: a problem was found
   2  wrong usage
   3  not found: no such provider or revision, no active provider, no key
   4  refused: the state of things forbids it

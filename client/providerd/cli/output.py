@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 # So wide that no line is ever cut or wrapped where no person looks.
 _UNBOUNDED = 100_000
 
-_STYLES = {"active": "bold green", "disabled": "dim", "stale": "yellow", "no": "yellow", "none": "yellow"}
+_STYLES = {
+    "active": "bold green", "disabled": "dim", "stale": "yellow", "no": "yellow", "none": "yellow",
+    "ok": "green", "warning": "yellow", "problem": "bold red", "skipped": "dim",
+}  # fmt: skip
 
 
 def print_json(value: Any) -> None:
@@ -59,6 +62,18 @@ def screen() -> Iterator[Callable[[Iterable[tuple[str, str]]], None]]:
 def counted(number: int, thing: str) -> str:
     """Returns a number of things in words: "1 change", "2 changes"."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def print_grid(rows: Iterable[Sequence[str]]) -> None:
+    """Prints aligned rows without a heading. What is too long for the terminal goes on below itself, in its column."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    for row in rows:
+        while len(grid.columns) < len(row):
+            grid.add_column(overflow="fold")
+        grid.add_row(*map(_cell, row))
+    _print(grid)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

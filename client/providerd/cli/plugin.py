@@ -17,6 +17,7 @@ GROUP = "providerd.commands"
 _SHORT_HELP = {
     "serve": "Run the daemon.",
     "sidecar": "Run a sidecar: the same service from memory, over another daemon.",
+    "doctor": "Examine everything that the daemon stands on, and say what to do.",
     "migrate": "Bring the database's schema up to date.",
     "psql": "Open psql on the embedded database.",
     "keys": "See how the stored keys are encrypted, and encrypt them anew.",

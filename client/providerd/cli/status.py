@@ -48,7 +48,7 @@ def status(session: Session, context: click.Context, *, watching: bool, interval
     """
     if watching:
         session.call(lambda client: _follow(client, session, interval, as_json=as_json), watch=True)
-    found = session.call(lambda client: _ask(client, session), watch=True)
+    found = session.call(lambda client: ask(client, session.server, session.timeout), watch=True)
     if as_json:
         output.print_json(found.as_json())
     else:
@@ -63,7 +63,7 @@ async def _follow(client: Client, session: Session, interval: float, *, as_json:
     """Shows how the daemon is, again and again, until it is cancelled."""
     with output.screen() as show:
         while True:
-            found = await _ask(client, session)
+            found = await ask(client, session.server, session.timeout)
             if as_json:
                 error = found.error and found.error.message
                 output.print_json_line({"time": now(), **found.as_json(), "error": error})
@@ -73,13 +73,20 @@ async def _follow(client: Client, session: Session, interval: float, *, as_json:
             await asyncio.sleep(interval)
 
 
-async def _ask(client: Client, session: Session) -> Condition:
-    found = Condition(session.server, client.options.transport, identity(client.options))
+async def ask(client: Client, server: str, timeout: float) -> Condition:
+    """Finds out what can be said of a daemon.
+
+    Args:
+        client: Of that daemon, and not started yet.
+        server: What people call it.
+        timeout: Seconds that its first state may take.
+    """
+    found = Condition(server, client.options.transport, identity(client.options))
     try:
         await _ask_for_details(client, found)
         await _count_providers(client, found)
         await client.start()
-        await client.wait_ready(session.timeout)
+        await client.wait_ready(timeout)
     except ProviderdError as error:
         # Only who is there gives reasons, if only by its certificate; gRPC has none for those it cannot reach.
         found.error, found.reachable = error, bool(error.reason)

@@ -5,8 +5,8 @@ starts, watches, restarts and stops that process. It needs the extra ``providerd
 system; the guarantees about processes left behind by a killed daemon need Linux.
 """
 
-from providerd_server.embedded.directory import default_data_dir
+from providerd_server.embedded.directory import default_data_dir, holds_cluster
 from providerd_server.embedded.errors import EmbeddedError
 from providerd_server.embedded.server import EmbeddedPostgres
 
-__all__ = ["EmbeddedError", "EmbeddedPostgres", "default_data_dir"]
+__all__ = ["EmbeddedError", "EmbeddedPostgres", "default_data_dir", "holds_cluster"]

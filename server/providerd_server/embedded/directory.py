@@ -32,6 +32,11 @@ def default_data_dir() -> Path:
     return directory
 
 
+def holds_cluster(path: Path) -> bool:
+    """Return whether a PostgreSQL was made in this data directory."""
+    return (path / "cluster").is_dir()
+
+
 def create_data_directory(path: Path, account: Account) -> None:
     """Create the data directory, closed to everyone, but open to pass through for an account other than ours.
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import enum
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,55 @@ class Health(enum.Enum):
     DEAF = "deaf"
 
 
+class Echo:
+    """What a connection that listens says to itself, to prove that it hears."""
+
+    def __init__(self) -> None:
+        self._awaited = ""
+        self._returned = asyncio.Event()
+
+    async def returns(self, connection: Connection, patience: float) -> bool:
+        """Says something on the connection, and whether it was heard within ``patience`` seconds."""
+        self._awaited = _PROBE + secrets.token_hex(8)
+        self._returned.clear()
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._awaited)
+        try:
+            async with asyncio.timeout(patience):
+                await self._returned.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def takes(self, payload: str) -> bool:
+        """Takes what was said for this, here or by another; returns whether it is that rather than a change."""
+        if payload == self._awaited:
+            self._returned.set()
+        return payload.startswith(_PROBE)
+
+
+async def echo_seconds(database: Database, patience: float) -> float | None:
+    """How long a notification takes on a new connection that listens, there and back; None where none comes back.
+
+    Whoever listens already takes no notice of it.
+
+    Args:
+        database: What to listen to.
+        patience: The most seconds to wait for it.
+
+    Raises:
+        CONNECTION_ERRORS: The database cannot be reached or refuses.
+    """
+    connection = await database.connect()
+    try:
+        echo = Echo()
+        await connection.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: echo.takes(str(payload)))
+        began = time.monotonic()
+        heard = await echo.returns(connection, patience)
+        return time.monotonic() - began if heard else None
+    finally:
+        connection.terminate()
+
+
 class Listener:
     """Calls ``on_change`` for each notification, and after each (re)connect since anything may have been missed.
 
@@ -52,8 +102,7 @@ class Listener:
         self._database = database
         self._on_change = on_change
         self._probe_interval = probe_interval
-        self._awaited = ""
-        self._returned = asyncio.Event()
+        self._echo = Echo()
 
     async def run(self) -> None:
         """Listens until cancelled; every failure means a new connection."""
@@ -80,7 +129,7 @@ class Listener:
             await connection.add_listener(CHANNEL, self._receive)
             # What was committed before LISTEN took effect was not announced to us.
             self._on_change(None)
-            while await self._probe(connection):
+            while await self._echo.returns(connection, self._probe_interval):
                 if self.health is not Health.LISTENING:
                     self.health = Health.LISTENING
                     log.info("listening for changes", channel=CHANNEL)
@@ -94,22 +143,9 @@ class Listener:
             # Never close(): a connection that has gone silent would not answer the farewell either.
             connection.terminate()
 
-    async def _probe(self, connection: Connection) -> bool:
-        self._awaited = _PROBE + secrets.token_hex(8)
-        self._returned.clear()
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._awaited)
-        try:
-            async with asyncio.timeout(self._probe_interval):
-                await self._returned.wait()
-        except TimeoutError:
-            return False
-        return True
-
     def _receive(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         text = str(payload)
-        if text == self._awaited:
-            self._returned.set()
-        elif not text.startswith(_PROBE):
+        if not self._echo.takes(text):
             self._on_change(text)
 
     def _tell_deaf(self) -> None:

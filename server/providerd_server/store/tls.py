@@ -123,6 +123,16 @@ def check_tls(url: Secret, trust: Trust) -> None:
         )
 
 
+def is_local_way(url: Secret) -> bool:
+    """Whether the way to the database stays on this machine."""
+    return all(is_local(host) for host in hosts_of(url))
+
+
+def is_verified_way(url: Secret, trust: Trust) -> bool:
+    """Whether only a server that proves who it is gets connected to."""
+    return _Way(url, trust).verified
+
+
 class _Way:
     """One URL: where it leads, in which mode, and the files that secure it.
 
@@ -134,7 +144,7 @@ class _Way:
         self._query = {name: values[-1] for name, values in parse_qs(urlsplit(url.reveal()).query).items()}
         self._trust = trust
         self._hosts = hosts_of(url)
-        self.local = all(is_local(host) for host in self._hosts)
+        self.local = is_local_way(url)
         self.mode = self._given("sslmode") or ("prefer" if self.local else "verify-full")
         self._root = self._find_root()
         # As in libpq, require verifies by the authorities that are named; see "Client Verification of Server
