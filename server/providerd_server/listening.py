@@ -30,10 +30,13 @@ _MOST_PENDING = 100_000
 
 
 def create_server(
-    handler: grpc.GenericRpcHandler, guard: grpc.aio.ServerInterceptor, settings: ServingSettings
+    handler: grpc.GenericRpcHandler, interceptors: Sequence[grpc.aio.ServerInterceptor], settings: ServingSettings
 ) -> tuple[grpc.aio.Server, HealthServicer]:
-    """A server of ``handler``, health (not serving yet) and reflection behind ``guard``, that listens nowhere yet."""
-    server = grpc.aio.server(interceptors=[guard], options=_options(settings))
+    """A server of ``handler``, health (not serving yet) and reflection, that listens nowhere yet.
+
+    All of them are behind the interceptors, which a call meets in their order.
+    """
+    server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
     server.add_generic_rpc_handlers((handler,))
     health = HealthServicer()
     add_HealthServicer_to_server(health, server)

@@ -23,6 +23,7 @@ from providerd_server.listening import create_server, holding, listen, set_servi
 from providerd_server.service import Part, Reads, create_handler
 from providerd_server.serving_settings import ServingSettings
 from providerd_server.source import Source
+from providerd_server.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Service:
         reads: Answers from the hub.
         others: Answer the other RPCs.
         background: Further work that should run for ever, by name.
+        tracing: What is done to trace; it ends with the service.
     """
 
     source: Source
@@ -51,6 +53,7 @@ class Service:
     reads: Reads
     others: tuple[Part, ...]
     background: Mapping[str, Work] = field(default_factory=dict)
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 async def serve(service: Service, settings: ServingSettings, entrance: Entrance) -> None:
@@ -62,8 +65,10 @@ async def serve(service: Service, settings: ServingSettings, entrance: Entrance)
     """
     hub, stopping = service.hub, asyncio.Event()
     guard = Guard(entrance.registry, _limits(settings))
-    server, health = create_server(create_handler(service.reads, *service.others), guard, settings)
+    interceptors = [guard, *service.tracing.interceptors]
+    server, health = create_server(create_handler(service.reads, *service.others), interceptors, settings)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(service.tracing.close)
         stack.enter_context(holding(settings.listen))
         addresses = listen(server, settings.listen, entrance.certificates, socket_mode=settings.socket_mode)
         for name, work in _background(service, guard, entrance).items():

@@ -6,10 +6,10 @@ from providerd_server import serving
 from providerd_server.entrance import Entrance
 from providerd_server.errors import ConfigurationError
 from providerd_server.hub import Hub
-from providerd_server.observer import RevisionLog
 from providerd_server.service.sidecar import Elsewhere, SidecarReads
 from providerd_server.sidecar_settings import SidecarSettings
 from providerd_server.source.upstream import Upstream, UpstreamSource
+from providerd_server.tracing import Tracing
 
 # Between two signs of life of the upstream, in seconds: often enough that a healthy one is never called stale.
 _RAREST, _MOST_FREQUENT = 5.0, 1.0
@@ -19,17 +19,19 @@ async def serve(settings: SidecarSettings, entrance: Entrance) -> None:
     """Runs the sidecar until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
 
     Raises:
-        ConfigurationError: An address cannot be taken, or the upstream cannot be reached as the settings say.
+        ConfigurationError: An address cannot be taken, or there is no way to the upstream, or no tracing, as the
+            settings say.
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
-    source = UpstreamSource(_upstream(settings))
-    hub = Hub(RevisionLog())
+    tracing = Tracing.of(settings, "providerd-sidecar")
+    source = UpstreamSource(_upstream(settings, tracing))
+    hub = Hub(tracing.revisions)
     reads = SidecarReads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
-    service = serving.Service(source, "the upstream", hub, reads, (Elsewhere(source.place),))
+    service = serving.Service(source, "the upstream", hub, reads, (Elsewhere(source.place),), tracing=tracing)
     await serving.serve(service, settings, entrance)
 
 
-def _upstream(settings: SidecarSettings) -> Upstream:
+def _upstream(settings: SidecarSettings, tracing: Tracing) -> Upstream:
     try:
         return Upstream(
             *settings.upstream,
@@ -47,6 +49,8 @@ def _upstream(settings: SidecarSettings) -> Upstream:
             snapshot_file=settings.snapshot_file,
             snapshot_key=settings.snapshot_key,
             snapshot_max_age=settings.snapshot_max_age.total_seconds(),
+            tracing=tracing.provider is not None,
+            tracer_provider=tracing.provider,
         )
     except ValueError as error:
         raise ConfigurationError(f"the upstream: {error}") from None
