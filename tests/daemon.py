@@ -117,6 +117,6 @@ def running_daemon(dsn: str, *, role: str | None = DAEMON_ROLE, **env: str) -> I
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment of this process without what configures providerd."""
-    ours = ("PROVIDERD_", "SUPABASE_DB_", "DB_ENCRYPTION_KEY")
+    """The environment of this process without what configures providerd, and where it sends traces."""
+    ours = ("PROVIDERD_", "SUPABASE_DB_", "DB_ENCRYPTION_KEY", "OTEL_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

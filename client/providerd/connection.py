@@ -13,6 +13,7 @@ from providerd import errors, fork
 from providerd.channel import Channel
 from providerd.credentials import Credentials
 from providerd.stream import being_cancelled
+from providerd.tracing import tracing_of
 from providerd.v1 import provider_pb2_grpc
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ class Connection:
         """Opens nothing yet, but reads the files of the credentials.
 
         Raises:
-            ValueError: One of them is broken.
+            ValueError: One of them is broken, or the library that traces is not installed.
         """
         self.credentials = Credentials(options)
+        self._tracing = tracing_of(options)
         self._cache = cache
         self._options = options
         # The newest is the last; those before it are kept for calls that began with older certificates.
@@ -85,7 +87,9 @@ class Connection:
             async with self.stub() as stub:
                 try:
                     call = getattr(stub, method)(
-                        request, timeout=self._options.timeout, metadata=self.credentials.metadata()
+                        request,
+                        timeout=self._options.timeout,
+                        metadata=self.credentials.metadata() + self._tracing.of_call(),
                     )
                     answer = await (call if take is None else take(call))
                 finally:

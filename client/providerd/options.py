@@ -6,7 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from providerd.channel import is_unix_socket, stays_on_this_machine, target_uri
 from providerd.credentials import check_token
@@ -38,6 +38,8 @@ class ClientKeywords(TypedDict, total=False):
     snapshot_file: str | os.PathLike[str] | None
     snapshot_key: str | bytes | Secret | None
     snapshot_max_age: float | None
+    tracing: bool
+    tracer_provider: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,13 @@ class ClientOptions:
     # was left behind, as in an image. None takes a file of any age.
     snapshot_max_age: float | None = 7 * 86400.0
 
+    # Leaves a span of each change that is applied, in the trace of its revision, and has the daemon continue the traces
+    # of those who call it. It takes the library opentelemetry-api; the extra `otel` brings what sends spans, too.
+    tracing: bool = False
+
+    # The OpenTelemetry TracerProvider that makes them; None for the one of the process.
+    tracer_provider: Any = None
+
     def __post_init__(self) -> None:
         target_uri(self.targets)
         if not 1 <= self.heartbeat_interval <= 300:
@@ -114,6 +123,8 @@ class ClientOptions:
             raise ValueError(f"max_age must be a positive number of seconds or None, not {self.max_age}")
         if not 0 < self.timeout < math.inf:
             raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout}")
+        if self.tracer_provider is not None and not self.tracing:
+            raise ValueError("tracer_provider is for tracing=True: give both, or no provider")
         self._complete_tls()
         self._complete_token()
         self._complete_snapshot()

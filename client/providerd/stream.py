@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import socket
+import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -15,6 +17,7 @@ from providerd import errors
 from providerd._version import __version__
 from providerd.backoff import Backoff
 from providerd.cache import OutOfStepError
+from providerd.tracing import tracing_of
 from providerd.v1 import provider_pb2 as pb
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ class Stream:
         self._backoff = Backoff()
         self._fatal = fatal
         self._unknown = Backoff(1.0, _UNKNOWN_LIMIT)
+        self._tracing = tracing_of(options)
         self._task: asyncio.Task[None] | None = None
 
     def start(self, connection: Connection, before: Callable[[], Awaitable[None]]) -> None:
@@ -120,7 +124,7 @@ class Stream:
 
     async def _receive(self, stub: Any, credentials: Credentials) -> tuple[errors.RpcError, float]:
         request = self._request(self._cache.subscribed())
-        call = stub.WatchActive(request, metadata=credentials.metadata())
+        call = stub.WatchActive(request, metadata=credentials.metadata() + self._tracing.of_watch())
         try:
             # Iterating, because read() skips the last messages of a stream that has ended already.
             messages = aiter(call)
@@ -138,11 +142,14 @@ class Stream:
             call.cancel()
 
     def _apply(self, message: pb.WatchActiveResponse) -> None:
+        began, taken = time.time_ns(), self._cache.taken
         change = self._cache.apply(message)
         if self._cache.error is None:
             self._backoff.reset()
             self._unknown.reset()
-        self._announcer.publish(change)
+        took = self._cache.taken != taken
+        with self._tracing.applied(message, change, self._cache, began) if took else nullcontext():
+            self._announcer.publish(change)
 
     def _request(self, known: Revision | None) -> pb.WatchActiveRequest:
         seconds, fraction = divmod(self._options.heartbeat, 1)

@@ -89,7 +89,7 @@ class Certificates:
                     f"the authorities of clients in {self._client_ca_file} cannot be used: they must be PEM"
                 )
         configuration = grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
-        return Certified(configuration, _certificates(chain)[0].not_valid_after_utc)
+        return Certified(configuration, certificates_in(chain)[0].not_valid_after_utc)
 
 
 def is_open_to_all(key_file: Path) -> bool:

@@ -39,15 +39,17 @@ class State:
         epoch: Moves whenever revision numbers of before stop being comparable: another store, or a restored one.
         active_since: The lowest revision number at which the active provider is known to have looked as now.
         published_at: When it became the state, by ``time.monotonic``.
+        watchers: How many watched when it did.
     """
 
-    __slots__ = ("_encoded", "active_since", "epoch", "published_at", "snapshot")
+    __slots__ = ("_encoded", "active_since", "epoch", "published_at", "snapshot", "watchers")
 
     def __init__(self, snapshot: Snapshot, epoch: int, active_since: int) -> None:
         self.snapshot = snapshot
         self.epoch = epoch
         self.active_since = active_since
         self.published_at = time.monotonic()
+        self.watchers = 0
         self._encoded: dict[object, bytes] = {}
 
     @property
@@ -72,14 +74,18 @@ class Mailbox:
 
     Attributes:
         watcher: Who watches, as it calls itself.
+        known: The revision that it knew when it came, as it says; None when it knew none.
+        since: When it came, by ``time.monotonic``.
         told: The state up to which the watcher knows everything; None before it was told anything.
         told_stale: Whether the watcher was last told that the state is stale; None before it was told anything.
     """
 
-    __slots__ = ("_bell", "_hub", "told", "told_stale", "watcher")
+    __slots__ = ("_bell", "_hub", "known", "since", "told", "told_stale", "watcher")
 
-    def __init__(self, hub: Hub, watcher: str) -> None:
+    def __init__(self, hub: Hub, watcher: str, known: Revision | None) -> None:
         self.watcher = watcher
+        self.known = known
+        self.since = time.monotonic()
         self.told: State | None = None
         self.told_stale: bool | None = None
         self._hub = hub
@@ -138,6 +144,7 @@ class Hub:
         if before is not None and before.snapshot == snapshot and _same_key(before.snapshot, snapshot):
             return
         self.state = _next_state(before, snapshot)
+        self.state.watchers = len(self._mailboxes)
         if before is not None and before.epoch != self.state.epoch:
             # Its number was of a past that is gone; nothing would ever reach it again.
             self._acknowledged = None
@@ -148,9 +155,9 @@ class Hub:
             observer.published(before, self.state, cause)
 
     @contextmanager
-    def subscribe(self, watcher: str = "") -> Iterator[Mailbox]:
+    def subscribe(self, watcher: str = "", known: Revision | None = None) -> Iterator[Mailbox]:
         """A mailbox for as long as the block runs. Its first ``take`` and all later rings leave no gap between."""
-        mailbox = Mailbox(self, watcher)
+        mailbox = Mailbox(self, watcher, known)
         self._mailboxes.add(mailbox)
         self._empty.clear()
         try:

@@ -44,7 +44,7 @@ def create_server(
 ) -> tuple[grpc.aio.Server, HealthServicer]:
     """A server of ``handler``, health (not serving yet) and reflection, that listens nowhere yet.
 
-    The last of the interceptors is the one that all handlers are behind; those before it see what it turns away.
+    All of them are behind the interceptors, which a call meets in their order.
     """
     server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
     server.add_generic_rpc_handlers((handler,))

@@ -25,6 +25,7 @@ from providerd_server.service import Part, Reads, create_handler
 from providerd_server.service.status import Status
 from providerd_server.serving_settings import ServingSettings
 from providerd_server.source import Source
+from providerd_server.tracing import Tracing
 from providerd_server.vitals import Vitals
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class Service:
         reads: Answers from the hub.
         others: Answer the other RPCs.
         background: Further work that should run for ever, by name.
+        tracing: What is done to trace; it ends with the service.
     """
 
     source: Source
@@ -56,6 +58,7 @@ class Service:
     reads: Reads
     others: tuple[Part, ...]
     background: Mapping[str, Work] = field(default_factory=dict)
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 async def serve(service: Service, settings: ServingSettings, entrance: Entrance) -> None:
@@ -70,8 +73,10 @@ async def serve(service: Service, settings: ServingSettings, entrance: Entrance)
     vitals = Vitals(hub, service.source, service.reads.is_stale, guard, entrance.certificates)
     service.metrics.show(vitals)
     handler = create_handler(service.reads, *service.others, Status(vitals, service.metrics.events))
-    server, health = create_server(handler, [service.metrics.calls, guard], settings)
+    interceptors = [service.metrics.calls, guard, *service.tracing.interceptors]
+    server, health = create_server(handler, interceptors, settings)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(service.tracing.close)
         stack.enter_context(holding(settings.listen))
         if settings.metrics_listen is not None:
             await stack.enter_async_context(serving_metrics(settings.metrics_listen, service.metrics.registry))

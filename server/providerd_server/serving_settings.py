@@ -98,6 +98,9 @@ class ServingSettings(BaseSettings):
     max_auth_failures: int = Field(
         default=60, ge=1, description="Most failed authentications a minute of one host that are answered in detail."
     )
+    tracing: bool = Field(
+        default=False, description="Send traces by OTLP, to where the OTEL_* variables say; needs the extra `otel`."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: console on a terminal, else json."

@@ -7,10 +7,10 @@ from providerd_server.entrance import Entrance
 from providerd_server.errors import ConfigurationError
 from providerd_server.hub import Hub
 from providerd_server.metrics import Metrics
-from providerd_server.observer import RevisionLog
 from providerd_server.service.sidecar import Elsewhere, SidecarReads
 from providerd_server.sidecar_settings import SidecarSettings
 from providerd_server.source.upstream import Upstream, UpstreamSource
+from providerd_server.tracing import Tracing
 
 # Between two signs of life of the upstream, in seconds: often enough that a healthy one is never called stale.
 _RAREST, _MOST_FREQUENT = 5.0, 1.0
@@ -20,23 +20,25 @@ async def serve(settings: SidecarSettings, entrance: Entrance) -> None:
     """Runs the sidecar until SIGTERM or SIGINT; a second signal cuts the goodbyes short.
 
     Raises:
-        ConfigurationError: An address cannot be taken, or the upstream cannot be reached as the settings say.
+        ConfigurationError: An address cannot be taken, or there is no way to the upstream, or no tracing, as the
+            settings say.
         ExceptionGroup: A part failed in a way nobody foresaw; the process should end with an error.
     """
-    source = UpstreamSource(upstream_of(settings))
-    metrics = Metrics()
-    hub = Hub(RevisionLog(), metrics.events)
+    tracing, metrics = Tracing.of(settings, "providerd-sidecar"), Metrics()
+    source = UpstreamSource(upstream_of(settings, tracing))
+    hub = Hub(tracing.revisions, metrics.events)
     reads = SidecarReads(hub, source, stale_after=settings.stale_after, write_timeout=settings.watch_write_timeout)
-    service = serving.Service(source, "the upstream", hub, metrics, reads, (Elsewhere(source.place),))
+    service = serving.Service(source, "the upstream", hub, metrics, reads, (Elsewhere(source.place),), tracing=tracing)
     await serving.serve(service, settings, entrance)
 
 
-def upstream_of(settings: SidecarSettings) -> Upstream:
+def upstream_of(settings: SidecarSettings, tracing: Tracing | None = None) -> Upstream:
     """A client of the upstream, not started yet.
 
     Raises:
         ConfigurationError: It cannot be reached as the settings say.
     """
+    provider = tracing.provider if tracing is not None else None
     try:
         return Upstream(
             *settings.upstream,
@@ -54,6 +56,8 @@ def upstream_of(settings: SidecarSettings) -> Upstream:
             snapshot_file=settings.snapshot_file,
             snapshot_key=settings.snapshot_key,
             snapshot_max_age=settings.snapshot_max_age.total_seconds(),
+            tracing=provider is not None,
+            tracer_provider=provider,
         )
     except ValueError as error:
         raise ConfigurationError(f"the upstream: {error}") from None

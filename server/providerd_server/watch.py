@@ -102,7 +102,7 @@ class Watch:
 
     async def run(self) -> None:
         """Streams; always ends by raising a ``Refusal`` that says whether to come back, or by cancellation."""
-        with self._hub.subscribe(self._wish.watcher) as mailbox:
+        with self._hub.subscribe(self._wish.watcher, self._wish.known) as mailbox:
             self._mailbox = mailbox
             told = await self._begin(mailbox)
             spoke = time.monotonic()

@@ -22,7 +22,7 @@ USE_THE_SDK = """
     import providerd, providerd.sync
     from providerd.v1 import provider_pb2, provider_pb2_grpc
 
-    for absent in ("asyncpg", "click", "rich", "structlog", "pydantic", "google.rpc"):
+    for absent in ("asyncpg", "click", "rich", "structlog", "pydantic", "google.rpc", "opentelemetry", "requests"):
         try:
             found = importlib.util.find_spec(absent)
         except ModuleNotFoundError:

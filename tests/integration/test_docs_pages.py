@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from providerd_server.embedded import EmbeddedPostgres
-from tests.cli import environment
+from tests.cli import environment, providerd
+from tests.collector import collecting
 from tests.daemon import running_daemon
 from tests.docs_runner import ADDRESS, ROOT, Shell, check, examples
 
@@ -25,6 +26,29 @@ def test_how_to_pages(name: str, tmp_path: Path, database: str, cluster: Embedde
     with running_daemon(database, DB_ENCRYPTION_KEY=PASSPHRASE) as daemon:
         shell = Shell(tmp_path, daemon.address, cluster, {**settings, "API_KEY": KEY})
         assert check(ROOT / f"docs/how-to/{name}.md", shell) >= 9
+
+
+def test_how_to_trace(tmp_path: Path, database: str, cluster: EmbeddedPostgres) -> None:
+    page = ROOT / "docs/how-to/trace.md"
+    [program] = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    with collecting() as collector, running_daemon(database, **collector.environment) as daemon:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program.replace(ADDRESS, daemon.address)],
+            env=environment(daemon.address) | collector.environment | {"OTEL_SERVICE_NAME": "billing"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "initial\n"
+            assert check(page, Shell(tmp_path, daemon.address, cluster, {"SUPABASE_DB_URL": database})) == 3
+            providerd("switch", "openrouter", server=daemon.address)
+            assert process.stdout.readline() == "switched\n"
+            collector.until(lambda: {span.name for span in collector.spans if span.service == "billing"} == {"apply"})
+        finally:
+            process.kill()
+            process.wait(20)
+            process.stdout.close()
 
 
 def test_readme(open_directory: Path, tmp_path: Path, cluster: EmbeddedPostgres) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 RUN, DEV, TOOLS = LOCKS
-EXTRAS = {RUN: ("server", "embedded"), DEV: ("server", "embedded", "dev")}
+EXTRAS = {RUN: ("server", "embedded", "otel"), DEV: ("server", "embedded", "otel", "dev")}
 
 # The corners of what pyproject.toml claims.
 ENVIRONMENTS = [
