@@ -5,7 +5,9 @@ is either applied and recorded or neither. The files also run by hand with ``psq
 database that was set up that way is taken over by running and recording them.
 """
 
+import asyncio
 import hashlib
+import random
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresError
+from asyncpg.exceptions import DeadlockDetectedError, InterfaceError, LockNotAvailableError, PostgresError
 
 from providerd.secret import Secret
 from providerd_server.store.database import Connection
@@ -28,6 +30,9 @@ LOCK_TIMEOUT = "60s"
 CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 600.0
 ROLLBACK_VERSION = 999
+
+# A migration takes more locks than any write, so among writers PostgreSQL may choose it to end a deadlock.
+_ATTEMPTS = 10
 
 _FILE_NAME = re.compile(r"(\d{3})_\w+\.sql")
 # For psql alone; the runner has a transaction of its own. An empty line keeps the line numbers.
@@ -97,17 +102,11 @@ async def up(target: Connection | str, trust: Trust = STRICT) -> list[Migration]
             files before that one stay applied, that one leaves no trace.
     """
     files = migration_files()
-    done = []
     async with _connection(target, trust) as connection:
         async with _exclusive(connection):
             await connection.execute(_CREATE_LEDGER)
-        for migration in files:
-            async with _exclusive(connection):
-                ledger = await _read_ledger(connection)
-                _compare(files, ledger)
-                if migration.version not in ledger:
-                    done.append(await _apply(connection, migration))
-    return done
+        tried = [await _apply_missing(connection, files, migration) for migration in files]
+    return [migration for migration in tried if migration is not None]
 
 
 async def status(target: Connection | str, trust: Trust = STRICT) -> list[Migration]:
@@ -233,6 +232,21 @@ def _compare(files: list[Migration], ledger: Mapping[int, Migration]) -> None:
             )
 
 
+async def _apply_missing(connection: Connection, files: list[Migration], migration: Migration) -> Migration | None:
+    """Apply one unless it is applied already; again when it lost a deadlock, which leaves no trace of it."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with _exclusive(connection):
+                ledger = await _read_ledger(connection)
+                _compare(files, ledger)
+                return None if migration.version in ledger else await _apply(connection, migration)
+        except DeadlockDetectedError as error:
+            if attempt == _ATTEMPTS:
+                raise MigrationError(f"{migration.name} failed and was undone: {_one_line(error)}") from error
+            await asyncio.sleep(random.uniform(0, 0.2))  # noqa: S311 - spreads attempts, protects nothing
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
 async def _apply(connection: Connection, migration: Migration) -> Migration:
     await _execute(connection, migration)
     applied_at = await connection.fetchval(
@@ -245,7 +259,7 @@ async def _apply(connection: Connection, migration: Migration) -> Migration:
 async def _execute(connection: Connection, migration: Migration) -> None:
     try:
         await connection.execute(_TRANSACTION_LINES.sub("", migration.sql))
-    except LockNotAvailableError:
+    except (LockNotAvailableError, DeadlockDetectedError):
         raise
     except PostgresError as error:
         raise MigrationError(f"{migration.name} failed and was undone: {_one_line(error)}") from error

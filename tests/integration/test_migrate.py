@@ -270,3 +270,30 @@ def test_the_files_of_a_checkout_and_of_a_wheel_are_found(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"{wheel / 'migrations'} {len(migrate.migration_files())}\n"
+
+
+LOSES_TWO_DEADLOCKS = """
+CREATE TABLE made ();
+DO $$ BEGIN
+    IF nextval('attempts') < 3 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+END $$;
+"""
+
+
+async def test_a_migration_that_lost_a_deadlock_is_tried_again(empty_database: str, write: Write) -> None:
+    async with connect(empty_database) as connection:
+        await connection.execute("CREATE SEQUENCE attempts")  # which no rollback takes back
+    write(m001_first=LOSES_TWO_DEADLOCKS)
+    assert [each.name for each in await migrate.up(empty_database)] == ["001_first.sql"]
+    assert await fetch(empty_database, "SELECT nextval('attempts')") == [4]
+
+
+async def test_one_that_always_loses_is_given_up(
+    empty_database: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_ATTEMPTS", 2)
+    async with connect(empty_database) as connection:
+        await connection.execute("CREATE SEQUENCE attempts")
+    write(m001_first=LOSES_TWO_DEADLOCKS)
+    with pytest.raises(MigrationError, match="failed and was undone: deadlock detected"):
+        await migrate.up(empty_database)
