@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from providerd_server.errors import Refusal
-from providerd_server.observer import Observer
+from providerd_server.observer import Observer, Observers
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 
 # Seconds until a watcher hears, at the latest, that what it has turned stale.
@@ -102,8 +102,7 @@ class Mailbox:
 
     def delivered(self, state: State, cause: Cause | None) -> None:
         """Notes that the watcher has taken a message of ``state``: a heartbeat, where ``cause`` is None."""
-        for observer in self._hub.observers:
-            observer.delivered(self, state, cause)
+        self._hub.observers.delivered(self, state, cause)
         self.told = state
 
     async def wait(self, seconds: float) -> bool:
@@ -124,7 +123,7 @@ class Hub:
     """
 
     def __init__(self, *observers: Observer) -> None:
-        self.observers = observers
+        self.observers = Observers(observers)
         self.state: State | None = None
         self.draining = False
         self._mailboxes: set[Mailbox] = set()
@@ -151,8 +150,7 @@ class Hub:
         self._ready.set()
         self._ring_all()
         cause = Cause.INITIAL if before is None else cause_between(before, self.state)
-        for observer in self.observers:
-            observer.published(before, self.state, cause)
+        self.observers.published(before, self.state, cause)
 
     @contextmanager
     def subscribe(self, watcher: str = "", known: Revision | None = None) -> Iterator[Mailbox]:
@@ -169,13 +167,11 @@ class Hub:
 
     def wrote(self, revision: Revision, began: float) -> None:
         """Tells observers that a write of this daemon has just made ``revision``."""
-        for observer in self.observers:
-            observer.wrote(revision, began, time.monotonic())
+        self.observers.wrote(revision, began, time.monotonic())
 
     def refused(self, refusal: Refusal, began: float) -> None:
         """Tells observers that a write of this daemon was just refused."""
-        for observer in self.observers:
-            observer.refused(refusal, began, time.monotonic())
+        self.observers.refused(refusal, began, time.monotonic())
 
     def acknowledge(self, revision: Revision) -> None:
         """Remembers that a caller was told of ``revision``, which may be ahead of the state."""

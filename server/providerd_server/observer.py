@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from providerd_server.errors import Refusal
     from providerd_server.hub import Cause, Mailbox, State
     from providerd_server.snapshot import Revision
@@ -15,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Observer:
-    """Is told by the hub, in its event loop; must be quick and must not raise. Times are those of ``time.monotonic``.
+    """Is told by the hub, in its event loop; must be quick. Times are those of ``time.monotonic``.
 
     What a subclass does not ask for, it is told in vain.
     """
@@ -31,6 +33,36 @@ class Observer:
 
     def delivered(self, mailbox: Mailbox, state: State, cause: Cause | None) -> None:
         """A watcher has taken a message of ``state``, a heartbeat where ``cause`` is None; ``mailbox`` is as before."""
+
+
+class Observers(Observer):
+    """Several: one that fails disturbs neither the others nor what they observe."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def wrote(self, revision: Revision, began: float, ended: float) -> None:
+        """Tells all of them."""
+        self._tell("wrote", revision, began, ended)
+
+    def refused(self, refusal: Refusal, began: float, ended: float) -> None:
+        """Tells all of them."""
+        self._tell("refused", refusal, began, ended)
+
+    def published(self, before: State | None, state: State, cause: Cause | None) -> None:
+        """Tells all of them."""
+        self._tell("published", before, state, cause)
+
+    def delivered(self, mailbox: Mailbox, state: State, cause: Cause | None) -> None:
+        """Tells all of them."""
+        self._tell("delivered", mailbox, state, cause)
+
+    def _tell(self, what: str, *arguments: object) -> None:
+        for observer in self._observers:
+            try:
+                getattr(observer, what)(*arguments)
+            except Exception:
+                log.exception("an observer failed", observer=type(observer).__name__, told=what)
 
 
 class RevisionLog(Observer):

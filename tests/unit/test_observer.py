@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.errors import Kind, Refusal
@@ -97,3 +98,20 @@ def test_writes_are_told_of_with_the_time_they_took(told: Told) -> None:
     hub.refused(Refusal(Kind.ABORTED, "REVISION_MISMATCH", "too late"), began)
     assert [each[:2] for each in told.all] == [("wrote", 7), ("refused", "REVISION_MISMATCH")]
     assert all(2 <= seconds < 10 for *_, seconds in told.all)
+
+
+def test_one_that_fails_disturbs_neither_the_others_nor_the_hub(told: Told) -> None:
+    class Failing(Observer):
+        def published(self, before: State | None, state: State, cause: Cause | None) -> None:
+            raise ValueError
+
+        def wrote(self, revision: Revision, began: float, ended: float) -> None:
+            raise ValueError
+
+    hub = Hub(Failing(), told)
+    with capture_logs() as logged:
+        hub.publish(snapshot(1))
+        hub.wrote(Revision(STORE, 1), time.monotonic())
+    assert [each[0] for each in told.all] == ["published", "wrote"]
+    assert hub.state is not None
+    assert [(each["observer"], each["told"]) for each in logged] == [("Failing", "published"), ("Failing", "wrote")]
