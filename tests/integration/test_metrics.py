@@ -300,3 +300,21 @@ async def test_what_cannot_be_collected_is_an_error_without_details(
     assert b"division" not in refused.value.read()
     written = capfd.readouterr()
     assert "metrics could not be collected" in written.err + written.out
+
+
+async def test_who_asks_slowly_takes_few_places_and_none_for_long(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_listener, "_PATIENCE", 0.5)
+    host, _, port = address.rpartition(":")
+    async with serving_metrics(address, CollectorRegistry()):
+        slow = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+        for _, writer in slow:
+            writer.write(b"GET /")
+        ended = await asyncio.gather(
+            *(asyncio.wait_for(reader.read(), 20) for reader, _ in slow), return_exceptions=True
+        )
+        assert not any(isinstance(each, TimeoutError) for each in ended)
+        for _, writer in slow:
+            writer.close()
+        assert await fetch(f"http://{address}/metrics") == ""

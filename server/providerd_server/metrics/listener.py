@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import socketserver
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -21,6 +23,9 @@ log = structlog.get_logger(__name__)
 # Seconds for a request to be sent, and for the event loop to answer it: one that cannot is not well.
 _PATIENCE = 5.0
 
+# Prometheus asks one at a time.
+_MOST_AT_ONCE = 8
+
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -32,6 +37,36 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(ThreadingWSGIServer):
+    """Answers few at a time, so that nobody takes all threads and descriptors of the process by asking slowly."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        super().__init__(*args, **kwargs)
+
+    def server_bind(self) -> None:
+        """Takes the address without asking DNS for its name, as http.server does."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers in a thread, or hangs up where too many are answered already."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers, but no longer than for some seconds, however slowly it is asked."""
+        limit = threading.Timer(2 * _PATIENCE, _hang_up, [request])
+        limit.daemon = True
+        limit.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            limit.cancel()
+            self._places.release()
+
     def handle_error(self, *_: Any) -> None:
         """Says nothing of connections that break off."""
 
@@ -90,6 +125,11 @@ def _collected_in(loop: asyncio.AbstractEventLoop, app: App) -> App:
             return _text(start_response, "500 Internal Server Error", "the log has the details\n")
 
     return answer
+
+
+def _hang_up(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 def _text(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
