@@ -25,6 +25,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # In spite of its name, how long one attempt to connect may take: 20 s by default, per dead address.
     ("grpc.min_reconnect_backoff_ms", 5_000),
+    # Once all addresses of a name are gone, asks for the new ones at once: 30 s by default.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
     # Channels with equal options otherwise share one connection, and with it each other's stalls.

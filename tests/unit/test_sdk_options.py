@@ -78,6 +78,7 @@ def test_a_client_outside_an_event_loop_is_only_a_plan() -> None:
 def test_the_channel_does_not_add_waits_of_its_own() -> None:
     options = dict(CHANNEL_OPTIONS)
     assert int(options["grpc.max_reconnect_backoff_ms"]) <= 5_000
+    assert int(options["grpc.dns_min_time_between_resolutions_ms"]) <= 1_000
     assert options["grpc.use_local_subchannel_pool"] == 1
 
 
