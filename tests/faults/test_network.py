@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from typing import Any
 
 import grpc
@@ -30,9 +31,14 @@ async def test_fault_07_everything_is_black_holed(bare: World) -> None:
             await asyncio.sleep(scaled(3, 60))
             for proxy in (to_database, to_daemon):
                 proxy.release()
+            released = time.monotonic()
             await load.converged(15)
             # Nothing waits for ever for what was lost: calls, streams and connections are as before.
             await until(lambda: descriptors_of(daemon.pid) <= open_before + 5, 40)
+            # What was called into the hole can be told of by nobody but the caller's own deadline.
+            load.failures = [
+                failed for failed in load.failures if failed.code != "DEADLINE_EXCEEDED" or failed.began > released
+            ]
         assert daemon.stop() == 0
 
 
