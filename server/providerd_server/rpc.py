@@ -103,8 +103,9 @@ async def abort(context: Context, error: Exception) -> NoReturn:
         log.warning("the database refused or failed", error=_one_line(refusal.__cause__), reason=refusal.reason)
     _log_end(code, reason=refusal.reason)
     details = ((_DETAILS_TRAILER, _details(code, refusal)),)
-    # A peer that reads nothing does not take its status either, and one that is gone cannot: neither keeps the handler.
-    with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
+    # A peer that reads nothing does not take its status either, one that is gone cannot, and one whose call has ended
+    # meanwhile has it: none of them keeps the handler.
+    with contextlib.suppress(TimeoutError, grpc.aio.InternalError, grpc.aio.UsageError):
         async with asyncio.timeout(_ABORT_SECONDS):
             await context.abort(code, refusal.message[:1000], details)
     raise asyncio.CancelledError
