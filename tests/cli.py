@@ -71,13 +71,14 @@ class Cli:
 class Terminal:
     """A command at a terminal of its own, and a person who reads and types there."""
 
-    def __init__(self, cli: Cli, *arguments: str) -> None:
+    def __init__(self, cli: Cli, *arguments: str, kind: str = "xterm") -> None:
         self.seen = ""
         self._unread = 0
         self._master, slave = pty.openpty()
         self._process = start(
             *arguments,
             server=cli.daemon.address,
+            terminal=kind,
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -147,10 +148,14 @@ def providerd(*arguments: str, server: str = "127.0.0.1:1", stdin: str = "") -> 
     )
 
 
-def start(*arguments: str, server: str, **options: Any) -> subprocess.Popen[str]:
+def start(*arguments: str, server: str, terminal: str = "dumb", **options: Any) -> subprocess.Popen[str]:
     """Starts the program, in a session of its own; `options` are those of subprocess.Popen."""
     return subprocess.Popen(
-        [PROVIDERD, *arguments], env=environment(server), text=True, start_new_session=True, **options
+        [PROVIDERD, *arguments],
+        env={**environment(server), "TERM": terminal},
+        text=True,
+        start_new_session=True,
+        **options,
     )
 
 

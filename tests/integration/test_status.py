@@ -184,6 +184,14 @@ def test_on_a_terminal_it_is_shown_in_place(cli: Cli) -> None:
     assert "\x1b[1A" in terminal.seen  # up a line, to draw over it
 
 
+def test_on_one_that_cannot_draw_it_is_shown_line_by_line(cli: Cli) -> None:
+    with Terminal(cli, "status", "--watch", "--interval", "0.2", kind="dumb") as terminal:
+        for _ in range(2):
+            terminal.wait_for("up to date")
+        terminal.interrupt()
+    assert "\x1b[1A" not in terminal.seen
+
+
 async def until(lines: asyncio.StreamReader, holds: Any) -> Any:
     """The first line for which this holds."""
     async with asyncio.timeout(30):

@@ -47,7 +47,7 @@ def screen() -> Iterator[Callable[[Iterable[tuple[str, str]]], None]]:
     from rich.live import Live
 
     console = Console()
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False) as live:
             yield lambda pairs: live.update(_grid(pairs), refresh=True)
         return
