@@ -5,6 +5,7 @@ Tests use them as their owner. The daemons of tests do not: see ``tests.daemon.D
 
 import asyncio
 import itertools
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,13 @@ from tests.disks import Disk, small_disk
 TEMPLATE = "template_providerd"
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    # A shell without job control has what it runs in the background ignore Ctrl-C, and so would all programs of tests.
+    # https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_12
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Psql(Protocol):
