@@ -58,6 +58,11 @@ async def until(address: str, holds: Callable[[Scrape], bool]) -> Scrape:
             await asyncio.sleep(0.05)
 
 
+def codes_of(shown: Scrape) -> set[str]:
+    """The statuses that calls have ended with."""
+    return {labels["grpc_code"] for labels in shown.labels("grpc_server_handled_total")}
+
+
 async def test_nothing_is_listened_on_unless_asked_for(database: str, address: str) -> None:
     async with serving(database):
         with pytest.raises(OSError, match="refused"):
@@ -91,7 +96,8 @@ async def test_writes_and_calls_are_counted_by_how_they_end(daemon: Serving, add
     await daemon.call("SwitchProvider", provider_name="two", validate_only=True)
     with pytest.raises(grpc.aio.AioRpcError):
         await daemon.call("GetProvider", provider_name="")
-    shown = await scrape(address)
+    # A caller may have its status a moment before the call has ended here.
+    shown = await until(address, lambda shown: "INVALID_ARGUMENT" in codes_of(shown))
     service = "providerd.v1.ProviderService"
 
     def calls(method: str, code: str) -> float:
