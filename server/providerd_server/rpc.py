@@ -30,6 +30,7 @@ DOMAIN = "providerd"
 _DETAILS_TRAILER = "grpc-status-details-bin"
 _ABORT_SECONDS = 5.0
 _REQUEST_ID_HEADER = "x-request-id"
+_CODES: dict[Any, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def unary(
@@ -86,6 +87,15 @@ def streaming(
 def is_local(peer: str) -> bool:
     """Whether a gRPC peer string names a process on this machine: loopback or a unix socket."""
     return peer.startswith(("unix:", "ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
+
+
+def status_of(context: Context, error: BaseException) -> grpc.StatusCode:
+    """What a call whose handler raised ``error`` ends with; grpcio has it as it was given, or as its core's number."""
+    code: Any = context.code()
+    found = _CODES.get(code, code) or grpc.StatusCode.OK
+    if found is not grpc.StatusCode.OK:
+        return found
+    return grpc.StatusCode.CANCELLED if isinstance(error, asyncio.CancelledError) else grpc.StatusCode.UNKNOWN
 
 
 def malformed(what: str = "message that this RPC takes") -> Refusal:

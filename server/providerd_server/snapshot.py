@@ -23,6 +23,10 @@ class Revision:
     store_id: str
     number: int
 
+    def skipped_since(self, known: Revision) -> int:
+        """How many revisions lie between; none where the two cannot be compared."""
+        return max(0, self.number - known.number - 1) if known.store_id == self.store_id else 0
+
 
 @dataclass(frozen=True, slots=True)
 class StoredProvider:

@@ -46,8 +46,8 @@ class Condition:
 
     def as_json(self) -> dict[str, Any]:
         """Returns it as `status --json` prints it."""
-        plain = ("server", "transport", "identity", "reachable", "serving", "stale", "age", "revision")
-        known = {name: getattr(self, name) for name in plain}
+        names = ("server", "transport", "identity", "reachable", "serving", "stale", "age", "revision")
+        known = {name: getattr(self, name) for name in names}
         known["active_provider"] = self.active_provider
         known |= {"upstream": self.upstream} if self.upstream else {"providers": self.providers}
         return known | {"daemon": self.daemon and _daemon_json(self.daemon)}

@@ -5,7 +5,6 @@ https://github.com/grpc-ecosystem/go-grpc-middleware/tree/main/providers/prometh
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,9 +13,8 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from providerd_server.metrics.events import BUCKETS
-from providerd_server.rpc import Context, Handler
+from providerd_server.rpc import Context, Handler, status_of
 
-_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _CALL = ["grpc_service", "grpc_method"]
 
 
@@ -56,24 +54,15 @@ class Calls(grpc.aio.ServerInterceptor):
         async def counted(requests: AsyncIterator[Any], context: Context) -> Any:
             self._started.labels(service, method).inc()
             began = time.monotonic()
-            code = grpc.StatusCode.OK.name
+            code = grpc.StatusCode.OK
             try:
                 return await behave(requests, context)
-            except asyncio.CancelledError:
-                code = _code(context, grpc.StatusCode.CANCELLED)
-                raise
-            except Exception:
-                code = _code(context, grpc.StatusCode.UNKNOWN)
+            except BaseException as error:
+                code = status_of(context, error)
                 raise
             finally:
-                self._handled.labels(service, method, code).inc()
+                self._handled.labels(service, method, code.name).inc()
                 if timed:
                     self._seconds.labels(service, method).observe(time.monotonic() - began)
 
         return counted
-
-
-def _code(context: Context, otherwise: grpc.StatusCode) -> str:
-    """The status that a call was ended with; grpcio has it as it was given, or as the number of its core."""
-    code: Any = context.code() or otherwise
-    return code.name if isinstance(code, grpc.StatusCode) else _NAMES.get(code, otherwise.name)

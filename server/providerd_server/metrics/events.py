@@ -75,7 +75,7 @@ class Events(Observer):
             return
         self._delays.observe(time.monotonic() - state.published_at)
         if told.epoch == state.epoch:
-            self.folded += max(0, state.revision.number - told.revision.number - 1)
+            self.folded += state.revision.skipped_since(told.revision)
 
     def _wrote(self, outcome: str, seconds: float) -> None:
         self.writes[outcome] += 1

@@ -11,9 +11,8 @@ from providerd import __version__
 from providerd_server.hub import State
 from providerd_server.metrics.events import Events
 from providerd_server.source import Condition
+from providerd_server.source.listener import Health
 from providerd_server.vitals import Moment, Vitals, WatcherState
-
-_LISTENING = ("connecting", "listening", "deaf")
 
 # What a source may have counted, under the name that it is shown by.
 _COUNTS = {
@@ -68,7 +67,7 @@ def _of_condition(condition: Condition) -> Iterator[Metric]:
             "providerd_listen_state",
             "1 for the state of the LISTEN connection: connecting, listening, or deaf where only polls find changes.",
             "state",
-            {state: float(state == condition.listening) for state in _LISTENING},
+            {state: float(state == condition.listening) for state in (each.value for each in Health)},
         )
     if condition.version:
         yield InfoMetricFamily("providerd_postgresql", "The database server.", {"version": condition.version})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -16,7 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from providerd._version import __version__
 from providerd.tracing import WATCH_HEADER
-from providerd_server.rpc import Context, Handler
+from providerd_server.rpc import Context, Handler, status_of
 from providerd_server.service import SERVICE_NAME
 
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
@@ -26,8 +25,6 @@ _Behavior: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
 current_watch: ContextVar[str] = ContextVar("current_watch", default="")
 
 _W3C = TraceContextTextMapPropagator()
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 # For these the server is to blame: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
 _FAULTS = {
@@ -79,7 +76,7 @@ class Calls(grpc.aio.ServerInterceptor):
                 try:
                     answer = await handle(request, context)
                 except BaseException as error:
-                    _end(span, _code(context, error))
+                    _end(span, status_of(context, error))
                     raise
                 _end(span, grpc.StatusCode.OK)
                 return answer
@@ -100,15 +97,6 @@ def _named(handle: _Behavior) -> _Behavior:
 
 def _metadata(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-
-
-def _code(context: Context, error: BaseException) -> grpc.StatusCode:
-    """What a call that raised this ends with."""
-    code: Any = context.code()
-    found = _CODES.get(code, code) or grpc.StatusCode.OK
-    if found is not grpc.StatusCode.OK:
-        return found
-    return grpc.StatusCode.CANCELLED if isinstance(error, asyncio.CancelledError) else grpc.StatusCode.UNKNOWN
 
 
 def _end(span: trace.Span, code: grpc.StatusCode) -> None:

@@ -99,7 +99,7 @@ class Revisions(RevisionLog):
                 | {
                     "providerd.watcher": mailbox.watcher,
                     "providerd.cause": told,
-                    "providerd.folded": _folded(known, revision),
+                    "providerd.folded": revision.skipped_since(known),
                 },
                 start_time=max(published_at, _wall_clock(mailbox.since)),
             )
@@ -117,11 +117,6 @@ def _identity(revision: Revision) -> dict[str, str | int]:
 
 def _name(cause: Cause) -> str:
     return cause.name.lower()
-
-
-def _folded(known: Revision, told: Revision) -> int:
-    """How many revisions between the two the watcher was not told of by themselves."""
-    return max(0, told.number - known.number - 1) if known.store_id == told.store_id else 0
 
 
 def _is_kept(context: Context) -> bool:
