@@ -28,6 +28,11 @@ def test_how_to_pages(name: str, tmp_path: Path, database: str, cluster: Embedde
         assert check(ROOT / f"docs/how-to/{name}.md", shell) >= 9
 
 
+def test_how_to_monitor(tmp_path: Path, database: str, cluster: EmbeddedPostgres) -> None:
+    with running_daemon(database) as daemon:
+        assert check(ROOT / "docs/how-to/monitor.md", Shell(tmp_path, daemon.address, cluster, {})) == 1
+
+
 def test_how_to_trace(tmp_path: Path, database: str, cluster: EmbeddedPostgres) -> None:
     page = ROOT / "docs/how-to/trace.md"
     [program] = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
