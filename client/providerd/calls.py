@@ -46,7 +46,9 @@ class Calls:
             NotFoundError: There is none of that name.
             RpcError: The call failed.
         """
-        answer = await self._connection.call("GetProvider", build(pb.GetProviderRequest, provider_name=provider_name))
+        answer = await self._connection.call(
+            "GetProvider", build(pb.GetProviderRequest, provider_name=provider_name), current=True
+        )
         self._source = SourceStatus.from_proto(answer.source)
         return Provider.from_proto(answer.provider)
 
@@ -62,7 +64,7 @@ class Calls:
             RpcError: The call failed.
         """
         request = pb.GetActiveProviderRequest(include_credential=include_credential)
-        answer = await self._connection.call("GetActiveProvider", request)
+        answer = await self._connection.call("GetActiveProvider", request, current=True)
         self._source = SourceStatus.from_proto(answer.source)
         credential = Credential(answer.credential.api_key) if answer.HasField("credential") else None
         return ActiveProvider(Provider.from_proto(answer.provider), credential, Revision.from_proto(answer.revision))
@@ -85,7 +87,7 @@ class Calls:
         providers: list[Provider] = []
         request = pb.ListProvidersRequest()
         while True:
-            page = await self._connection.call("ListProviders", request)
+            page = await self._connection.call("ListProviders", request, current=True)
             providers += [Provider.from_proto(each) for each in page.providers]
             self._source = SourceStatus.from_proto(page.source)
             if not page.next_page_token:

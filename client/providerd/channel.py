@@ -77,6 +77,20 @@ def target_uri(targets: Sequence[str]) -> str:
     return target
 
 
+def may_be_several(targets: Sequence[str]) -> bool:
+    """Says whether there may be several daemons behind the targets: more than one address, or a name to look up."""
+    if len(targets) > 1:
+        return True
+    [target] = targets
+    if is_unix_socket(target):
+        return False
+    if target.startswith(("ipv4:", "ipv6:")):
+        return "," in target
+    match = _ADDRESSES.fullmatch(target)
+    host = match[1].rpartition(":")[0].strip("[]") if match else ""
+    return not (is_loopback_host(host) or _is_address(host))
+
+
 def is_unix_socket(target: str) -> bool:
     """Says whether a target is a socket of this machine."""
     return target.startswith(("unix:", "unix-abstract:"))
@@ -92,10 +106,15 @@ def is_loopback_host(host: str) -> bool:
 
     By what is written and never by what a name resolves to: who answers for names may be anybody.
     """
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 def _is_loopback(target: str) -> bool:

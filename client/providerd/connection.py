@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from providerd import errors, fork
+from providerd.backoff import Backoff
 from providerd.channel import Channel
 from providerd.credentials import Credentials
+from providerd.horizon import Horizon
+from providerd.provider import Revision
 from providerd.stream import being_cancelled
 from providerd.tracing import tracing_of
 from providerd.v1 import provider_pb2_grpc
@@ -21,6 +25,15 @@ if TYPE_CHECKING:
 
     from providerd.cache import Cache
     from providerd.options import ClientOptions
+
+# What one daemon refuses without having done anything, and the next may do.
+_FOR_ANOTHER = frozenset({"NOT_READY", "STORE_UNREACHABLE"})
+
+# How often a call is made at most, where there may be several daemons: each time round_robin goes to the next one.
+_TRIES = 3
+
+# The longest first pause, in seconds, of who waits for daemons to catch up.
+_PAUSE = 0.02
 
 
 class Connection:
@@ -40,6 +53,8 @@ class Connection:
         self._tracing = tracing_of(options)
         self._cache = cache
         self._options = options
+        self._tries = _TRIES if options.has_alternatives else 1
+        self._horizon = Horizon(cache)
         # The newest is the last; those before it are kept for calls that began with older certificates.
         self._channels: list[Channel] = []
 
@@ -75,21 +90,50 @@ class Connection:
             channel.calls -= 1
             await self._close_retired()
 
-    async def call(self, method: str, request: Any, take: Callable[[Any], Awaitable[Any]] | None = None) -> Any:
+    async def call(
+        self, method: str, request: Any, take: Callable[[Any], Awaitable[Any]] | None = None, *, current: bool = False
+    ) -> Any:
         """Returns the answer of a unary call, or what `take` gets from another kind.
+
+        Where there may be several daemons, what one of them cannot do without its database is asked of the next. So is,
+        with `current`, what is so now, where one has less than this client has seen already; if all that are asked are
+        behind, the answer is marked stale.
 
         Raises:
             RpcError: It failed.
             ClosedError: The client is or was closed.
         """
+        end, pauses = time.monotonic() + self._options.timeout, Backoff(_PAUSE)
+        try:
+            for more in reversed(range(self._tries)):
+                asked = time.monotonic()
+                try:
+                    answer = await self._once(method, request, take, end - asked)
+                except errors.UnavailableError as refusal:
+                    if not more or refusal.reason not in _FOR_ANOTHER:
+                        raise
+                    continue
+                if not current or self._horizon.takes(answer, asked):
+                    break
+                if more:
+                    await asyncio.sleep(pauses.next())
+            else:
+                answer.source.stale = True
+        finally:
+            del request  # for the same reason as below
+        if not current and "revision" in answer.DESCRIPTOR.fields_by_name:
+            self._horizon.see(Revision.from_proto(answer.revision))
+        return answer
+
+    async def _once(
+        self, method: str, request: Any, take: Callable[[Any], Awaitable[Any]] | None, seconds: float
+    ) -> Any:
         self.require_open()
         try:
             async with self.stub() as stub:
                 try:
                     call = getattr(stub, method)(
-                        request,
-                        timeout=self._options.timeout,
-                        metadata=self.credentials.metadata() + self._tracing.of_call(),
+                        request, timeout=seconds, metadata=self.credentials.metadata() + self._tracing.of_call()
                     )
                     answer = await (call if take is None else take(call))
                 finally:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
-from providerd.channel import is_unix_socket, stays_on_this_machine, target_uri
+from providerd.channel import is_unix_socket, may_be_several, stays_on_this_machine, target_uri
 from providerd.credentials import check_token
 from providerd.seal import check_key
 from providerd.secret import Secret
@@ -145,6 +145,11 @@ class ClientOptions:
         if self.max_age is None:
             return self.heartbeat_interval
         return min(self.heartbeat_interval, max(1.0, self.max_age / 3))
+
+    @property
+    def has_alternatives(self) -> bool:
+        """Whether another daemon may answer in place of one: there are several addresses, or a name to look up."""
+        return may_be_several(self.targets)
 
     @property
     def transport(self) -> str:

@@ -16,12 +16,13 @@ from google.protobuf.duration_pb2 import Duration
 from providerd import errors
 from providerd._version import __version__
 from providerd.backoff import Backoff
-from providerd.cache import OutOfStepError
+from providerd.cache import OutOfStepError, State
+from providerd.stay import Stay
 from providerd.tracing import tracing_of
 from providerd.v1 import provider_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from providerd.announcer import Announcer
     from providerd.cache import Cache
@@ -48,6 +49,10 @@ _UNKNOWN_LIMIT = 30.0
 _log = logging.getLogger("providerd")
 
 
+class _StaleDaemonError(errors.UnavailableError):
+    """It is time to try another daemon."""
+
+
 class Stream:
     """Watches the active provider, reconnecting for ever, until stopped or refused for good."""
 
@@ -66,6 +71,8 @@ class Stream:
         self._backoff = Backoff()
         self._fatal = fatal
         self._unknown = Backoff(1.0, _UNKNOWN_LIMIT)
+        self._stay = Stay(options)
+        self._told = False
         self._tracing = tracing_of(options)
         self._task: asyncio.Task[None] | None = None
 
@@ -86,15 +93,17 @@ class Stream:
         await before()
         while True:
             error, pause = await self._watch(connection)
-            first = self._cache.error is None
             self._cache.lost(error)
+            if isinstance(error, _StaleDaemonError):
+                # No outage, and nothing new: whoever looks is told when there is.
+                self._tell("%s; trying another daemon", error)
+                continue
             unknown = error.code is grpc.StatusCode.UNAUTHENTICATED
             if error.code in self._fatal and not (unknown and connection.credentials.renewable):
                 self._fail(error)
                 return
             self._announcer.publish()
-            # An outage is told once, at its start; how it goes on is for those who look closer.
-            _log.log(logging.WARNING if first else logging.DEBUG, "watch lost, back in %.1f s: %s", pause, error)
+            self._tell("watch lost, back in %.1f s: %s", pause, error)
             await asyncio.sleep(pause)
 
     async def _watch(self, connection: Connection) -> tuple[errors.RpcError, float]:
@@ -106,6 +115,8 @@ class Stream:
             error: errors.RpcError = errors.from_rpc(refusal, self._options.where, self._options.transport)
             if error.code in FATAL_CODES:
                 return error, self._unknown.next()
+        except _StaleDaemonError as stale:
+            return stale, 0.0
         except StopAsyncIteration:
             error = errors.UnavailableError("the stream ended")
         except TimeoutError:
@@ -126,11 +137,12 @@ class Stream:
         request = self._request(self._cache.subscribed())
         call = stub.WatchActive(request, metadata=credentials.metadata() + self._tracing.of_watch())
         try:
+            self._stay.begin()
             # Iterating, because read() skips the last messages of a stream that has ended already.
             messages = aiter(call)
+            seconds = self._options.patience
             while True:
-                async with asyncio.timeout(self._options.patience):
-                    message: pb.WatchActiveResponse | None = await anext(messages)
+                message = await self._next(messages, seconds)
                 if message is None:  # what gRPC makes of bytes that are no message
                     return errors.InternalError("undecodable message"), self._backoff.next()
                 if message.HasField("drain"):
@@ -138,8 +150,20 @@ class Stream:
                     leaving = errors.UnavailableError("the daemon is going away", reason="DRAIN")
                     return leaving, self._backoff.bounded(pause)
                 self._apply(message)
+                seconds = min(self._options.patience, self._stay.left)
         finally:
             call.cancel()
+
+    async def _next(self, messages: AsyncIterator[Any], seconds: float) -> pb.WatchActiveResponse | None:
+        try:
+            async with asyncio.timeout(seconds):
+                message: pb.WatchActiveResponse | None = await anext(messages)
+                return message
+        except TimeoutError:
+            if seconds < self._options.patience:
+                self._stay.over()
+                raise _StaleDaemonError("the daemon's answers are stale: it may be cut off from its database") from None
+            raise
 
     def _apply(self, message: pb.WatchActiveResponse) -> None:
         began, taken = time.time_ns(), self._cache.taken
@@ -147,6 +171,9 @@ class Stream:
         if self._cache.error is None:
             self._backoff.reset()
             self._unknown.reset()
+        fresh = self._cache.state is State.READY
+        self._stay.heard(fresh=fresh)
+        self._told = self._told and not fresh
         took = self._cache.taken != taken
         with self._tracing.applied(message, change, self._cache, began) if took else nullcontext():
             self._announcer.publish(change)
@@ -163,6 +190,11 @@ class Stream:
                 instance=f"{socket.gethostname()}:{os.getpid()}",
             ),
         )
+
+    def _tell(self, what: str, *details: object) -> None:
+        """Logs an outage once, at its start; how it goes on is for those who look closer."""
+        _log.log(logging.DEBUG if self._told else logging.WARNING, what, *details)
+        self._told = True
 
     def _fail(self, error: errors.ProviderdError) -> None:
         _log.error("the watch of %s ended for good: %s", self._options.where, error)
