@@ -45,3 +45,7 @@ async def test_ten_thousand_watchers_hear_of_one_switch(database: str) -> None:
                 switched = await operator.switch("openrouter")
                 heard = await asyncio.gather(*(until_active(watch, "openrouter") for watch in watches))
             assert heard == [switched.revision.number] * (CHANNELS * PER_CHANNEL)
+            # What ends later than this loop would be told to those of the next tests.
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*(watch.code() for watch in watches))
