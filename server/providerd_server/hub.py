@@ -190,10 +190,7 @@ class Hub:
     async def follow_freshness(self, is_stale: Callable[[], bool]) -> None:
         """Rings whoever was told that the state is fresh and it is stale, or the other way round; until cancelled."""
         while True:
-            wrong = not is_stale()
-            for mailbox in self._mailboxes:
-                if mailbox.told_stale is wrong:
-                    mailbox.ring()
+            self._ring_who_was_told(not is_stale())
             await asyncio.sleep(_FRESHNESS_INTERVAL)
 
     async def wait_ready(self) -> None:
@@ -208,6 +205,12 @@ class Hub:
         """Tells all watchers, present and future, that this hub is going away."""
         self.draining = True
         self._ring_all()
+
+    def _ring_who_was_told(self, stale: bool) -> None:
+        # Not where it is called from: there the variable would keep the last mailbox, and its state, for ever.
+        for mailbox in self._mailboxes:
+            if mailbox.told_stale is stale:
+                mailbox.ring()
 
     def _ring_all(self) -> None:
         for mailbox in self._mailboxes:

@@ -33,9 +33,10 @@ _BACKENDS = (
     "SELECT pid, query FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'providerd' AND pid <> pg_backend_pid()"
 )
-_IN_TRANSACTION = (
+# A probe of the listener has an id, too.
+_MID_WRITE = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'providerd'"
-    " AND backend_xid IS NOT NULL LIMIT 1"
+    " AND backend_xid IS NOT NULL AND query NOT LIKE '%pg_notify%' AND ($1 IN (0, pid)) LIMIT 1"
 )
 
 _numbers = itertools.count(1)
@@ -104,16 +105,23 @@ class Cluster:
                     return pids[-1]
                 await asyncio.sleep(0.02)
 
-    async def writing(self, database: str) -> int:
-        """A backend that is in the middle of a write, once there is one."""
+    async def kill_mid_write(self, database: str) -> bool:
+        """kill -9 of a backend that writes, once there is one; returns whether it was still at it."""
         connection = await asyncpg.connect(self.dsn(database), timeout=10)
         try:
             async with asyncio.timeout(15):
-                while (pid := await connection.fetchval(_IN_TRANSACTION)) is None:
+                while (pid := await connection.fetchval(_MID_WRITE, 0)) is None:
                     await asyncio.sleep(0)
+            # Stopped, it is killed as it is seen.
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                return await connection.fetchval(_MID_WRITE, pid, timeout=2) is not None
+            except TimeoutError:
+                return False  # it has a lock that looking at it takes: nobody knows
+            finally:
+                self.kill_backend(pid)
         finally:
             connection.terminate()
-        return int(pid)
 
     async def terminate(self, database: str, *pids: int) -> None:
         """Ends backends in order, as an administrator would; all of the daemons' where none is named."""

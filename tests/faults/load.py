@@ -5,7 +5,7 @@ import gc
 import itertools
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple, Self
 
@@ -47,7 +47,8 @@ class Load:
         watchers: How many.
         writes: How many a second.
         reads: How many a second.
-        padding: How many bytes longer each change is than it has to be.
+        padding: By what each change is longer than it has to be.
+        options: Of the channels of watchers.
 
     Attributes:
         watchers: The watchers.
@@ -64,18 +65,19 @@ class Load:
         watchers: int = WATCHERS,
         writes: float = WRITES_PER_SECOND,
         reads: float = READS_PER_SECOND,
-        padding: int = 0,
+        padding: str = "",
+        options: Sequence[tuple[str, int]] = OWN_CONNECTION,
     ) -> None:
         self._news = asyncio.Event()
         targets = itertools.cycle(addresses)
-        self.watchers = [Watcher(next(targets), self._news.set) for _ in range(watchers)]
+        self.watchers = [Watcher(next(targets), self._news.set, options=options) for _ in range(watchers)]
         self.writes: list[Write] = []
         self.failures: list[Failed] = []
         self.reads: Counter[str] = Counter()
         self._addresses = addresses
         self._dsn = dsn
         self._rates = (writes, reads)
-        self._padding = "." * padding
+        self._padding = padding
         self._tasks: list[asyncio.Task[None]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()

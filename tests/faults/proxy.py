@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 _CHUNK = 1 << 16
 _REMEMBERED = 1 << 13
+_TICK = 0.1
 
 
 @dataclass
@@ -53,6 +54,12 @@ class Link:
         self._open.set()
         self._unheard = 0
 
+    @property
+    def peer(self) -> str:
+        """Its client, as a daemon calls it."""
+        host, port = self._server.get_extra_info("sockname")
+        return f"ipv4:{host}:{port}"
+
     def hold(self) -> None:
         """Makes this connection alone a black hole."""
         self._open.clear()
@@ -95,7 +102,9 @@ class Link:
 
     async def _carry(self, data: bytes, writer: asyncio.StreamWriter, way: Way) -> None:
         while data:
-            piece, data = data[: way.slice], data[way.slice :]
+            # At a slow rate in small pieces, so that it is a trickle, and ends when the rate is lifted.
+            size = min(way.slice, max(1, int(min(way.rate * _TICK, _CHUNK))))
+            piece, data = data[:size], data[size:]
             await asyncio.sleep(way.delay + len(piece) / way.rate)
             await way.open.wait()
             await self._open.wait()

@@ -1,9 +1,7 @@
-"""Faults 26, 32 and 33: a client that stands still, clocks that jump, certificates that change."""
+"""Faults 32 and 33: clocks that jump, certificates that change."""
 
 import asyncio
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +14,8 @@ from providerd import Client, State
 from tests.certificates import Authority, replace
 from tests.daemon import clean_environment
 from tests.faults.clock import HOUR, jumping_clock
-from tests.faults.load import latencies
-from tests.faults.report import Report, percentile
 from tests.faults.scale import scaled
-from tests.faults.world import World, rss, until
+from tests.faults.world import World, until
 from tests.integration.test_tls import serial_of
 
 _ROOT = Path(__file__).parents[2]
@@ -59,36 +55,6 @@ def following(address: str, directory: Path, **env: str) -> Iterator[Follower]:
     finally:
         process.kill()
         process.wait(20)
-
-
-async def test_fault_26_a_client_is_stopped(world: World, tmp_path: Path, report: Report) -> None:
-    [daemon] = world.daemons
-    with following(daemon.address, tmp_path) as follower:
-        # Large enough that what the stopped client is sent cannot all be put away on the way to it.
-        async with world.load(watchers=scaled(5, 50), writes=scaled(20, 5), reads=5, padding=9_900) as load:
-            await until(lambda: follower.numbers, 10)
-            await load.more_writes(20)
-            memory = rss(daemon.pid)
-            os.kill(follower.pid, signal.SIGSTOP)
-            try:
-                heard, written = len(follower.numbers), len(load.writes)
-                await asyncio.sleep(scaled(3, 300))
-            finally:
-                os.kill(follower.pid, signal.SIGCONT)
-            missed = len(load.writes) - written
-            growth = rss(daemon.pid) - memory
-            await load.stop_writing()
-            await load.converged(5)
-            await until(lambda: follower.numbers[-1] >= load.writes[-1].revision, 15)
-            told = len(follower.numbers) - heard
-            past = await world.truth()
-    assert growth < 20 << 20
-    assert told < missed / 2
-    p99 = percentile(latencies(load, past.committed_at), 0.99)
-    report.measured(
-        f"a client stood still for {missed} writes and was then told {told}; the daemon grew by"
-        f" {growth / (1 << 20):.1f} MB, and others heard within {p99 * 1000:.0f} ms (p99)"
-    )
 
 
 async def test_fault_32_the_wall_clock_jumps(bare: World, tmp_path: Path) -> None:

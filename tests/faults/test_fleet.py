@@ -1,9 +1,7 @@
 """The two large runs, at full length only: a fleet over three daemons of which one is killed, and 10,000 watchers."""
 
 import asyncio
-import itertools
 import time
-from bisect import bisect_left
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,6 +14,7 @@ from providerd.v1.provider_pb2_grpc import ProviderServiceStub
 from tests.faults.checker import Delivered, check
 from tests.faults.report import Report, percentile
 from tests.faults.scale import FULL
+from tests.faults.staleness import active_changes, waits
 from tests.faults.truth import Content
 from tests.faults.watcher import OWN_CONNECTION
 from tests.faults.world import World, fresh_address, killed_and_restarted, rss, until
@@ -48,16 +47,6 @@ class Follower:
             )
         )
 
-    def staleness(self, committed_at: dict[int, float], active_changed: list[int]) -> float:
-        """The longest time, in seconds, that it did not have a change which was committed already."""
-        numbers = list(itertools.accumulate((message.number for message in self.told), max))
-        longest = 0.0
-        for revision in active_changed:
-            place = bisect_left(numbers, revision)
-            if place < len(numbers):
-                longest = max(longest, self.told[place].at - committed_at[revision])
-        return longest
-
 
 async def test_three_daemons_of_which_one_is_killed_every_five_seconds(bare: World, report: Report) -> None:
     addresses = [fresh_address() for _ in range(3)]
@@ -78,9 +67,8 @@ async def test_three_daemons_of_which_one_is_killed_every_five_seconds(bare: Wor
         await until(lambda: all(each.client.revision.number >= past.newest for each in followers), 10)
     told = {f"client {number}": follower.told for number, follower in enumerate(followers)}
     assert check(told, load.writes, [past], {}, []) == []
-    active = past.active
-    changed = [number for number in active if number > began.newest and active[number] != active[number - 1]]
-    longest = [follower.staleness(past.committed_at, changed) for follower in followers]
+    changed = [number for number in active_changes(past) if number > began.newest]
+    longest = [max(waits(follower.told, past, changed)) for follower in followers]
     report.measured(
         f"3 daemons, {_CLIENTS} clients, {_WRITES:.0f} writes/s, a daemon killed every {_EVERY:.0f} s, {_KILLS} times:"
         f" {len(load.writes)} writes acknowledged, {len(load.failures)} refused, 0 lost, no revision backwards;"

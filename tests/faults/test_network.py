@@ -1,8 +1,9 @@
-"""Faults 7, 8, 28 and 30: the network between clients, daemon and database."""
+"""Faults 7, 8 and 30: the network between clients, daemon and database."""
 
 import asyncio
 import random
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -10,6 +11,7 @@ import pytest
 
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
+from tests.faults.inside import LOOKED_INTO, inside, until_nothing_is_left
 from tests.faults.proxy import proxy_to
 from tests.faults.scale import scaled
 from tests.faults.watcher import OWN_CONNECTION
@@ -21,8 +23,11 @@ _GOAWAY = b"\x07\x00\x00\x00\x00\x00"
 
 
 async def test_fault_07_everything_is_black_holed(bare: World) -> None:
-    async with proxy_to(bare.cluster.socket) as to_database, bare.daemon(bare.url(to_database.address)) as daemon:
+    async with AsyncExitStack() as stack:
+        to_database = await stack.enter_async_context(proxy_to(bare.cluster.socket))
+        daemon = await stack.enter_async_context(bare.daemon(bare.url(to_database.address), **LOOKED_INTO))
         await bare.seed(daemon.address)
+        before = await inside(daemon)
         async with proxy_to(daemon.address) as to_daemon, bare.load(to_daemon.address) as load:
             await load.more_writes(3)
             open_before = descriptors_of(daemon.pid)
@@ -39,6 +44,7 @@ async def test_fault_07_everything_is_black_holed(bare: World) -> None:
             load.failures = [
                 failed for failed in load.failures if failed.code != "DEADLINE_EXCEEDED" or failed.began > released
             ]
+        await until_nothing_is_left(daemon, before, 40)
         assert daemon.stop() == 0
 
 
@@ -64,28 +70,6 @@ async def test_fault_08_connections_end_on_the_way(bare: World, end: str) -> Non
                 for link in list(proxy.links):
                     (link.half_close if end == "half-closed" else link.reset)()
                 await load.converged(10)
-
-
-async def test_fault_28_slices_of_one_byte(world: World) -> None:
-    async with proxy_to(world.daemons[0].address) as proxy:
-        proxy.up.slice = proxy.down.slice = 1
-        async with world.load(proxy.address, watchers=2, writes=1, reads=1) as load:
-            await load.more_writes(scaled(2, 20))
-            await load.converged(10)
-        assert not any(watcher.ends for watcher in load.watchers)
-
-
-async def test_fault_28_a_kilobyte_a_second(world: World) -> None:
-    async with (
-        proxy_to(world.daemons[0].address) as slow,
-        world.load() as others,
-        world.load(slow.address, watchers=1, writes=0, reads=0) as load,
-    ):
-        slow.down.rate = 1000
-        await others.more_writes(scaled(10, 150), seconds=60)
-        await others.stop_writing()
-        slow.down.rate = float("inf")
-        await load.converged(15)
 
 
 async def test_fault_30_clients_that_ping_are_not_sent_away(world: World) -> None:

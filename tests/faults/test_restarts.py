@@ -22,16 +22,20 @@ async def test_fault_01_fast_restarts(world: World) -> None:
             await load.converged(5)
 
 
-async def test_fault_02_a_backend_is_killed_mid_write(world: World) -> None:
+async def test_fault_02_a_backend_is_killed_mid_write(world: World, report: Report) -> None:
+    kills, hits = scaled(3, 50), 0
     async with world.load(writes=20.0) as load:
-        for _ in range(scaled(3, 50)):
+        for _ in range(kills):
             await load.more_writes(3)
             postmaster = world.cluster.postgres.pid
-            world.cluster.kill_backend(await world.cluster.writing(world.name))
+            hits += await world.cluster.kill_mid_write(world.name)
             await world.cluster.until_up()
             assert world.cluster.postgres.pid == postmaster
             await load.converged(5)
-    assert load.failures, "no write was hit"
+    # The others had committed in the moment between being seen and being stopped.
+    assert hits > kills / 2
+    assert len(load.failures) >= hits, "a write that was hit was acknowledged"
+    report.measured(f"kill -9 of {kills} backends: {hits} were in the middle of a write, {len(load.failures)} refused")
 
 
 async def test_fault_03_immediate_shutdowns(world: World) -> None:

@@ -1,9 +1,10 @@
 """A watcher on a connection of its own, by raw gRPC, that remembers every message and every end."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -25,10 +26,18 @@ OWN_CONNECTION = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+# Otherwise gRPC's windows grow with what goes through them, to megabytes: here at most 64 KB are on their way.
+SMALL_WINDOWS = (*OWN_CONNECTION, ("grpc.http2.bdp_probe", 0))
 
 
 class Watcher:
     """Watches, and comes back from where it was, until cancelled.
+
+    Args:
+        address: Of a daemon.
+        on_message: Is called after each.
+        options: Of its channel.
+        patience: Seconds without a word until it gives a stream up.
 
     Attributes:
         told: Every message.
@@ -37,7 +46,14 @@ class Watcher:
         shown: All bytes that were received, of the newest message.
     """
 
-    def __init__(self, address: str, on_message: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        address: str,
+        on_message: Callable[[], None] = lambda: None,
+        *,
+        options: Sequence[tuple[str, int]] = OWN_CONNECTION,
+        patience: float = 3 * HEARTBEAT,
+    ) -> None:
         self.told: list[Delivered] = []
         self.ends: Counter[str] = Counter()
         self.retries: list[float] = []
@@ -46,6 +62,8 @@ class Watcher:
         self.leaked = False
         self._address = address
         self._on_message = on_message
+        self._options = options
+        self._patience = patience
         self._held: Content | None = None
         self._known = pb.Revision()
 
@@ -57,7 +75,7 @@ class Watcher:
     async def run(self) -> None:
         """Watches until cancelled."""
         backoff = Backoff()
-        async with grpc.aio.insecure_channel(self._address, options=OWN_CONNECTION) as channel:
+        async with grpc.aio.insecure_channel(self._address, options=self._options) as channel:
             stub: Any = ProviderServiceStub(channel)
             while True:
                 call = stub.WatchActive(self._request())
@@ -77,7 +95,7 @@ class Watcher:
     async def _follow(self, call: Any, backoff: Backoff) -> float:
         messages = aiter(call)
         while True:
-            async with asyncio.timeout(3 * HEARTBEAT):
+            async with asyncio.timeout(self._patience):
                 message: Any = await anext(messages, None)
             if message is None:
                 self.ends["OK"] += 1  # a stream must never end like this
@@ -95,7 +113,8 @@ class Watcher:
             provider = message.active.provider
             cause = pb.ChangeCause.Name(message.active.cause).removeprefix("CHANGE_CAUSE_")
             self._held = (
-                Content(provider.provider_name, provider.description, provider.config_version)
+                # One text for all watchers of a test, who are told of the same large ones.
+                Content(provider.provider_name, sys.intern(provider.description), provider.config_version)
                 if message.active.HasField("provider")
                 else None
             )
