@@ -18,6 +18,8 @@ _HINT = """        self._must_read = True
 _LISTENED = """            # What was committed before LISTEN took effect was not announced to us.
             self._on_change(None)
 """
+_CATCH_UP = """            state = await self._catch_up(mailbox, known, state)
+"""
 _POLL = "async with asyncio.timeout(pause):"
 
 # What is replaced by what, by the file it is in.
@@ -26,6 +28,7 @@ BUILDS: dict[str, dict[str, list[tuple[str, str]]]] = {
         "source/postgres.py": [(_READ, _SERIAL_READ), (_HINT, "        self._wake.set()\n")],
     },
     "LISTEN after the read": {"source/listener.py": [(_LISTENED, "")]},
+    "no catching up": {"watch.py": [(_CATCH_UP, "            pass\n")]},
     "no poll": {"source/postgres.py": [(_POLL, "async with asyncio.timeout(None):")]},
 }
 

@@ -1,6 +1,6 @@
 """Judges what watchers were told and writers were promised against what really happened: I1 to I7.
 
-I1: for one watcher, revisions never go backwards within a store, but for a resync that says so.
+I1: for one watcher, revisions never go backwards within a store, but for a resync after that store was restored.
 I2: everything delivered is in the history, with that content.
 I3: all have converged on the newest.
 I4: every acknowledged write is there.
@@ -67,7 +67,7 @@ def check(
     """
     problems: list[str] = []
     for name, messages in told.items():
-        problems += [f"I1 {name}: {problem}" for problem in _backwards(messages)]
+        problems += [f"I1 {name}: {problem}" for problem in _backwards(messages, truths[:-1])]
         problems += [f"I2 {name}: {problem}" for problem in _invented(messages, truths)]
         problems += [f"I3 {name}: {problem}" for problem in _behind(messages, truths[-1])]
     problems += [f"I4 {problem}" for problem in lost(writes, truths)]
@@ -91,11 +91,15 @@ def found(places: Mapping[str, bytes], canaries: Sequence[bytes]) -> list[str]:
     return [place for place, content in places.items() if any(canary in content for canary in canaries)]
 
 
-def _backwards(messages: Sequence[Delivered]) -> list[str]:
+def _backwards(messages: Sequence[Delivered], given_up: Sequence[Truth]) -> list[str]:
+    restored = {truth.store_id for truth in given_up}
     return [
         f"told {after.number} after {before.number}"
+        + (", as a resync of what was not restored" * (after.cause == RESYNC))
         for before, after in itertools.pairwise(messages)
-        if after.store_id == before.store_id and after.number < before.number and after.cause != RESYNC
+        if after.store_id == before.store_id
+        and after.number < before.number
+        and not (after.cause == RESYNC and after.store_id in restored)
     ]
 
 

@@ -119,14 +119,17 @@ class Link:
 
 
 class Proxy:
-    """Connections to ``target``, a host:port or unix:/path. ``up`` goes there, ``down`` comes back."""
+    """Connections to ``target``, a host:port or unix:/path, or elsewhere from when that is changed.
+
+    ``up`` goes there, ``down`` comes back.
+    """
 
     def __init__(self, target: str) -> None:
         self.up, self.down = Way(), Way()
         self.links: set[Link] = set()
         self.port = 0
         self.accepted = 0
-        self._target = target
+        self.target = target
 
     @property
     def address(self) -> str:
@@ -178,9 +181,9 @@ class Proxy:
         await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._target.startswith("unix:"):
-            return await asyncio.open_unix_connection(self._target.removeprefix("unix:"))
-        host, _, port = self._target.rpartition(":")
+        if self.target.startswith("unix:"):
+            return await asyncio.open_unix_connection(self.target.removeprefix("unix:"))
+        host, _, port = self.target.rpartition(":")
         return await asyncio.open_connection(host, int(port))
 
 

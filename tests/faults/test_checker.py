@@ -1,14 +1,15 @@
-"""The checker can fail: on made-up records, and on three daemons that are broken on purpose."""
+"""The checker can fail: on made-up records, and on daemons that are broken on purpose."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.faults.builds import BUILDS, broken_build
+from tests.faults.builds import broken_build
 from tests.faults.checker import Delivered, Write, check
 from tests.faults.load import Load
 from tests.faults.proxy import Proxy, proxy_to
@@ -72,9 +73,13 @@ def test_each_invariant_is_held_to(invariant: str, wrong: dict[str, Any]) -> Non
     assert any(problem.startswith(invariant) for problem in problems), problems
 
 
-def test_a_resync_may_go_back() -> None:
-    back = [*told((2, B)), *told((1, A), cause="RESYNC"), *told((2, B))]
-    assert judged(back) == []
+def test_a_resync_may_go_back_only_in_a_store_that_was_restored() -> None:
+    back = {"w": [*told((2, B)), *told((1, A), cause="RESYNC"), *told((2, B))]}
+    assert check(back, [], [truth(), truth()], {}, []) == []
+    [problem] = check(back, [], [truth()], {}, [])
+    assert problem.startswith("I1")
+    [problem] = check(back, [], [Truth(OTHER, 2, truth().active, truth().entries), truth()], {}, [])
+    assert problem.startswith("I1")
 
 
 def test_two_active_at_once_are_seen_in_the_history() -> None:
@@ -139,7 +144,7 @@ SCENARIOS: dict[str, tuple[Callable[..., Awaitable[None]], dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", SCENARIOS)
 async def test_a_broken_daemon_is_found_out_and_an_intact_one_is_not(name: str, bare: World, tmp_path: Path) -> None:
     scenario, settings = SCENARIOS[name]
     python_path = str(broken_build(name, tmp_path))
@@ -166,6 +171,46 @@ async def test_a_broken_daemon_is_found_out_and_an_intact_one_is_not(name: str, 
             assert check({"intact": well.watchers[0].told}, [], [past], {}, []) == []
             problems = check({"broken": deceived.watchers[0].told}, [], [past], {}, [])
             assert any(problem.startswith("I3") for problem in problems), problems
+
+
+async def test_a_daemon_that_tells_less_than_is_known_is_found_out_and_an_intact_one_is_not(
+    bare: World, tmp_path: Path
+) -> None:
+    python_path = str(broken_build("no catching up", tmp_path))
+    quiet = {"watchers": 2, "writes": 0, "reads": 0}
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        link = await enter(proxy_to(bare.cluster.socket))
+        fresh = await enter(bare.daemon())
+        intact = await enter(bare.daemon(bare.url(link.address)))
+        broken = await enter(bare.daemon(bare.url(link.address), PYTHONPATH=python_path))
+        await bare.seed(fresh.address)
+        to_intact, to_broken = await enter(proxy_to(intact.address)), await enter(proxy_to(broken.address))
+        well = await enter(Load([to_intact.address], bare.dsn, **quiet))
+        deceived = await enter(Load([to_broken.address], bare.dsn, **quiet))
+        # All learn at the daemon that is up to date what those that are cut off do not know.
+        known = (await bare.truth()).newest
+        for load in (well, deceived):
+            await load.until(lambda load=load: all(each.number >= known for each in load.watchers), 5)
+        link.hold()
+        for proxy in (to_intact, to_broken):
+            proxy.target = fresh.address
+            proxy.reset()
+        await bare.cluster.execute(bare.name, "SELECT switch_active_provider('beta', 'test')")
+        past = await bare.truth()
+        for load in (well, deceived):
+            await load.until(lambda load=load: all(each.number == past.newest for each in load.watchers), 10)
+        for proxy, daemon in ((to_intact, intact), (to_broken, broken)):
+            proxy.target = daemon.address
+            proxy.reset()
+        await deceived.until(lambda: all(each.number < past.newest for each in deceived.watchers), 10)
+        link.release()
+        for load in (well, deceived):
+            await load.until(lambda load=load: all(each.told[-1].number == past.newest for each in load.watchers), 15)
+    assert check({str(each): each.told for each in well.watchers}, [], [past], {}, []) == []
+    problems = check({str(each): each.told for each in deceived.watchers}, [], [past], {}, [])
+    assert len(problems) == 2
+    assert all(problem.startswith("I1") for problem in problems), problems
 
 
 async def _until_waiting(connection: asyncpg.Connection) -> None:

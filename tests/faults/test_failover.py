@@ -119,6 +119,28 @@ async def test_what_is_so_now_never_goes_back(link: Proxy, pair: list[str]) -> N
     link.release()
 
 
+async def test_clients_of_a_daemon_that_is_behind_keep_what_they_have(
+    bare: World, link: Proxy, pair: list[str]
+) -> None:
+    async with clients_of(*pair) as clients:
+        told: list[list[int]] = [[] for _ in clients]
+        for client, numbers in zip(clients, told, strict=True):
+            client.on_change(lambda change, numbers=numbers: numbers.append(change.revision.number))
+        link.hold()
+        newest = await switch(pair[0])
+        await until(lambda: all(is_current(client, newest) for client in clients), 30)
+        name = clients[0].active.provider_name
+        await asyncio.to_thread(bare.daemons[0].kill)
+        await until(lambda: all(client.state is State.STALE for client in clients), 10)
+        for _ in range(50):
+            assert {client.active.provider_name for client in clients} == {name}
+            assert {client.revision.number for client in clients} == {newest}
+            await asyncio.sleep(0.1)
+        link.release()
+        await until(lambda: all(is_current(client, newest) for client in clients), 15)
+    assert all(numbers == sorted(numbers) for numbers in told)
+
+
 async def test_where_all_are_behind_the_answer_is_marked_stale(bare: World, link: Proxy, pair: list[str]) -> None:
     link.hold()
     async with Client(*pair, watch=False) as client:
