@@ -35,6 +35,10 @@ class Way:
     def __post_init__(self) -> None:
         self.open.set()
 
+    def ease(self) -> None:
+        """Ends a delay, a slow rate and slicing."""
+        self.delay, self.rate, self.slice = 0.0, math.inf, _CHUNK
+
     def hold(self) -> None:
         """Lets nothing through until ``release``: a black hole, without a word to either side."""
         self.open.clear()

@@ -21,12 +21,12 @@ from tests.faults.inside import LOOKED_INTO, inside, until_nothing_is_left
 from tests.faults.report import Report
 from tests.faults.scale import scaled
 from tests.faults.watcher import OWN_CONNECTION
-from tests.faults.world import World, descriptors_of, fresh_address, killed_and_restarted, rss, until
+from tests.faults.world import World, descriptors_of, fresh_address, restarted, rss, until
 
 
 async def test_fault_23_the_daemon_is_killed_again_and_again(bare: World) -> None:
     address = fresh_address()
-    async with killed_and_restarted(bare, address) as kill_and_restart:
+    async with restarted(bare, address) as kill_and_restart:
         await bare.seed(address)
         async with bare.load(address) as load:
             for _ in range(scaled(2, 24)):
@@ -136,7 +136,7 @@ async def test_fault_29_a_second_daemon_on_the_port(world: World, tmp_path: Path
 
 async def test_fault_31_reconnecting_after_an_outage(bare: World, report: Report) -> None:
     address = fresh_address()
-    async with killed_and_restarted(bare, address) as kill_and_restart:
+    async with restarted(bare, address) as kill_and_restart:
         await bare.seed(address)
         async with Client(address) as client, bare.load(address) as load:
             await client.wait_ready(10)

@@ -17,7 +17,7 @@ from tests.faults.scale import FULL
 from tests.faults.staleness import active_changes, waits
 from tests.faults.truth import Content
 from tests.faults.watcher import OWN_CONNECTION
-from tests.faults.world import World, fresh_address, killed_and_restarted, rss, until
+from tests.faults.world import World, fresh_address, restarted, rss, until
 
 pytestmark = pytest.mark.skipif(not FULL, reason="takes minutes: see make faults")
 
@@ -51,7 +51,7 @@ class Follower:
 async def test_three_daemons_of_which_one_is_killed_every_five_seconds(bare: World, report: Report) -> None:
     addresses = [fresh_address() for _ in range(3)]
     async with AsyncExitStack() as stack:
-        restarts = [await stack.enter_async_context(killed_and_restarted(bare, address)) for address in addresses]
+        restarts = [await stack.enter_async_context(restarted(bare, address)) for address in addresses]
         await bare.seed(addresses[0])
         followers = []
         for turn in range(_CLIENTS):

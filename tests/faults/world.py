@@ -1,8 +1,9 @@
 """A database, daemons over it, and the load that a fault has to be survived under."""
 
 import asyncio
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -186,8 +187,11 @@ async def world_on(cluster: Cluster, report: Report) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def killed_and_restarted(world: World, address: str, **env: str) -> AsyncIterator[Any]:
-    """Keeps a daemon at ``address``; what is yielded kills it, and returns once the next one serves."""
+async def restarted(world: World, address: str, **env: str) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Keeps a daemon at ``address``; what is yielded ends it, and returns once the next one serves.
+
+    That takes a signal, and the seconds in between.
+    """
     stack = AsyncExitStack()
 
     async def start() -> DaemonProcess:
@@ -195,9 +199,9 @@ async def killed_and_restarted(world: World, address: str, **env: str) -> AsyncI
 
     daemon = await start()
 
-    async def again(pause: float = 0.0) -> None:
+    async def again(number: int = signal.SIGKILL, pause: float = 0.0) -> None:
         nonlocal daemon
-        daemon.kill()
+        await asyncio.to_thread(daemon.stop, number)
         await asyncio.sleep(pause)
         await stack.aclose()
         daemon = await start()
