@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import statistics
 import time
 from collections import Counter
 from typing import Any
@@ -122,4 +123,7 @@ async def test_fault_16_connections_are_exhausted(world: World) -> None:
         await load.converged(8)
     assert not any(watcher.ends for watcher in load.watchers)
     assert {failed.code for failed in load.failures} == {"UNAVAILABLE"}
-    assert max(failed.seconds for failed in load.failures) <= 5.5
+    # Fast, because nobody waits for the end of what PostgreSQL has refused.
+    seconds = [failed.seconds for failed in load.failures]
+    assert statistics.median(seconds) < 0.5
+    assert max(seconds) <= 5.5
