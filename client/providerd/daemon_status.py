@@ -75,7 +75,7 @@ class DaemonStatus:
         deliveries: Messages to watchers other than heartbeats.
         folded_revisions: Revisions that watchers skipped, since a newer one had replaced them.
         writes: Writes that were made through it.
-        refused_writes: Writes that were refused or failed.
+        refused_writes: Writes that were refused, that failed, or whose caller was gone before their end.
         mean_write_time: Seconds that a write took on average until it was durable; None without any.
         calls: Unary calls in flight.
         denials: Calls and streams that were turned away, by reason.

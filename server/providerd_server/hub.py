@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
-from providerd_server.errors import Refusal
 from providerd_server.observer import Observer, Observers
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 
@@ -169,9 +168,9 @@ class Hub:
         """Tells observers that a write of this daemon has just made ``revision``."""
         self.observers.wrote(revision, began, time.monotonic())
 
-    def refused(self, refusal: Refusal, began: float) -> None:
-        """Tells observers that a write of this daemon was just refused."""
-        self.observers.refused(refusal, began, time.monotonic())
+    def failed(self, error: BaseException, began: float) -> None:
+        """Tells observers that a write of this daemon has just ended with an error."""
+        self.observers.failed(error, began, time.monotonic())
 
     def acknowledge(self, revision: Revision) -> None:
         """Remembers that a caller was told of ``revision``, which may be ahead of the state."""

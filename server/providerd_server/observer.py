@@ -9,7 +9,6 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from providerd_server.errors import Refusal
     from providerd_server.hub import Cause, Mailbox, State
     from providerd_server.snapshot import Revision
 
@@ -25,8 +24,8 @@ class Observer:
     def wrote(self, revision: Revision, began: float, ended: float) -> None:
         """A write of this daemon was committed and made ``revision``."""
 
-    def refused(self, refusal: Refusal, began: float, ended: float) -> None:
-        """A write of this daemon was not made."""
+    def failed(self, error: BaseException, began: float, ended: float) -> None:
+        """A write of this daemon ended with an error; with CancelledError nobody waited for it, and it may be made."""
 
     def published(self, before: State | None, state: State, cause: Cause | None) -> None:
         """The hub has a new state. ``cause`` is what watchers are told; None when they are not."""
@@ -45,9 +44,9 @@ class Observers(Observer):
         """Tells all of them."""
         self._tell("wrote", revision, began, ended)
 
-    def refused(self, refusal: Refusal, began: float, ended: float) -> None:
+    def failed(self, error: BaseException, began: float, ended: float) -> None:
         """Tells all of them."""
-        self._tell("refused", refusal, began, ended)
+        self._tell("failed", error, began, ended)
 
     def published(self, before: State | None, state: State, cause: Cause | None) -> None:
         """Tells all of them."""

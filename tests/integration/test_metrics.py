@@ -19,9 +19,10 @@ from serving import Serving, free_port, serving
 from sidecars import sidecar_of
 
 from providerd.v1 import provider_pb2 as pb
-from providerd_server.errors import ConfigurationError
+from providerd_server.errors import ConfigurationError, Kind
 from providerd_server.metrics import listener as metrics_listener
 from providerd_server.metrics import serving_metrics
+from providerd_server.store import Store
 from tests.cli import MINIMAL
 from tests.integration.sql import connected
 from tests.metrics import Scrape, fetch, scrape
@@ -95,6 +96,8 @@ async def test_writes_and_calls_are_counted_by_how_they_end(daemon: Serving, add
     await daemon.call("SwitchProvider", provider_name="one")  # active already: changes nothing
     await daemon.call("SwitchProvider", provider_name="two", validate_only=True)
     with pytest.raises(grpc.aio.AioRpcError):
+        await daemon.call("SwitchProvider", provider_name="nobody", validate_only=True)  # is no write
+    with pytest.raises(grpc.aio.AioRpcError):
         await daemon.call("GetProvider", provider_name="")
     # A caller may have its status a moment before the call has ended here.
     shown = await until(address, lambda shown: "INVALID_ARGUMENT" in codes_of(shown))
@@ -103,14 +106,41 @@ async def test_writes_and_calls_are_counted_by_how_they_end(daemon: Serving, add
     def calls(method: str, code: str) -> float:
         return shown("grpc_server_handled_total", grpc_service=service, grpc_method=method, grpc_code=code)
 
-    assert shown("providerd_write_seconds_count", outcome="made") == 3
-    assert shown("providerd_write_seconds_count", outcome="not_found") == 1
-    assert 0 < shown("providerd_write_seconds_sum", outcome="made") < 30
-    assert (calls("SwitchProvider", "OK"), calls("SwitchProvider", "NOT_FOUND")) == (3, 1)
+    assert shown("providerd_writes_total", outcome="made") == shown("providerd_write_seconds_count") == 3
+    assert shown("providerd_writes_total", outcome="not_found") == 1
+    assert 0 < shown("providerd_write_seconds_sum") < 30
+    assert (calls("SwitchProvider", "OK"), calls("SwitchProvider", "NOT_FOUND")) == (3, 2)
     assert calls("GetProvider", "INVALID_ARGUMENT") == 1
     timed = {"grpc_service": service, "grpc_method": "SwitchProvider"}
-    assert shown("grpc_server_handling_seconds_count", **timed) == shown("grpc_server_started_total", **timed) == 4
+    assert shown("grpc_server_handling_seconds_count", **timed) == shown("grpc_server_started_total", **timed) == 5
     assert 0 < shown("grpc_server_handling_seconds_sum", **timed) < 30
+
+
+async def test_writes_that_nobody_waits_for_and_that_fail_unforeseen_are_counted_and_shown_before(
+    daemon: Serving, database: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outcomes(shown: Scrape) -> dict[str, float]:
+        return {
+            labels["outcome"]: shown("providerd_writes_total", **labels)
+            for labels in shown.labels("providerd_writes_total")
+        }
+
+    before = outcomes(await scrape(address))
+    assert before == {**dict.fromkeys(before, 0), "made": 3}
+    assert before.keys() == {"made", "cancelled"} | {kind.name.lower() for kind in Kind}
+    async with connected(database) as db, db.transaction():
+        await db.execute("SELECT * FROM lock_provider_store()")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await daemon.stub.SwitchProvider(pb.SwitchProviderRequest(provider_name="two"), timeout=0.2)
+        await until(address, lambda shown: outcomes(shown)["cancelled"] == 1)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Store, "switch", fail)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await daemon.call("SwitchProvider", provider_name="two")
+    assert outcomes(await scrape(address)) == {**before, "cancelled": 1, "internal": 1}
 
 
 async def test_what_no_rpc_is_called_like_has_no_name_of_its_own(daemon: Serving, address: str) -> None:

@@ -26,8 +26,8 @@ class Told(Observer):
     def wrote(self, revision: Revision, began: float, ended: float) -> None:
         self.all.append(("wrote", revision.number, ended - began))
 
-    def refused(self, refusal: Refusal, began: float, ended: float) -> None:
-        self.all.append(("refused", refusal.reason, ended - began))
+    def failed(self, error: BaseException, began: float, ended: float) -> None:
+        self.all.append(("failed", str(error), ended - began))
 
     def published(self, before: State | None, state: State, cause: Cause | None) -> None:
         self.all.append(("published", before and before.revision.number, state.revision.number, cause))
@@ -95,8 +95,8 @@ def test_writes_are_told_of_with_the_time_they_took(told: Told) -> None:
     hub = Hub(told)
     began = time.monotonic() - 2
     hub.wrote(Revision(STORE, 7), began)
-    hub.refused(Refusal(Kind.ABORTED, "REVISION_MISMATCH", "too late"), began)
-    assert [each[:2] for each in told.all] == [("wrote", 7), ("refused", "REVISION_MISMATCH")]
+    hub.failed(Refusal(Kind.ABORTED, "REVISION_MISMATCH", "too late"), began)
+    assert [each[:2] for each in told.all] == [("wrote", 7), ("failed", "too late")]
     assert all(2 <= seconds < 10 for *_, seconds in told.all)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from providerd_server.errors import Refusal
+from providerd_server.errors import Kind, Refusal
 from providerd_server.hub import Cause, Mailbox, State
 from providerd_server.observer import Observer
 from providerd_server.snapshot import Revision
@@ -15,7 +16,10 @@ from providerd_server.snapshot import Revision
 # Seconds: from a delivery within one process to a database that keeps everyone waiting.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-MADE = "made"
+MADE, CANCELLED = "made", "cancelled"
+
+# All are shown from the start, since Prometheus sees no increase in the first sample of a series.
+_OUTCOMES = (MADE, CANCELLED, *(kind.name.lower() for kind in Kind))
 
 
 class Events(Observer):
@@ -26,14 +30,14 @@ class Events(Observer):
         heartbeats: Those that only said that all is as it was.
         folded: Revisions that watchers skipped, since a newer one had replaced them.
         resyncs: How often the store was another or had gone back.
-        writes: How often a write was ``MADE``, or ended with which status.
+        writes: How often a write was ``MADE``, was ``CANCELLED`` by its caller, or ended with which status.
         seconds_writing: How long those took that were made.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deliveries: Counter[Cause] = Counter(dict.fromkeys(Cause, 0))
         self.heartbeats = self.folded = self.resyncs = 0
-        self.writes: Counter[str] = Counter()
+        self.writes: Counter[str] = Counter(dict.fromkeys(_OUTCOMES, 0))
         self.seconds_writing = 0.0
         self._delays = Histogram(
             "providerd_delivery_seconds",
@@ -43,21 +47,20 @@ class Events(Observer):
         )
         self._write_times = Histogram(
             "providerd_write_seconds",
-            "Writes until they were durable or refused, by outcome: made, or the status that they ended with.",
-            ["outcome"],
+            "Writes until they were durable.",
             buckets=BUCKETS,
             registry=registry,
         )
-        self._write_times.labels(MADE)
 
     def wrote(self, revision: Revision, began: float, ended: float) -> None:  # noqa: ARG002 - as Observer has it
         """Counts a write."""
+        self.writes[MADE] += 1
         self.seconds_writing += ended - began
-        self._wrote(MADE, ended - began)
+        self._write_times.observe(ended - began)
 
-    def refused(self, refusal: Refusal, began: float, ended: float) -> None:
-        """Counts a write that was not made."""
-        self._wrote(refusal.kind.name.lower(), ended - began)
+    def failed(self, error: BaseException, began: float, ended: float) -> None:  # noqa: ARG002
+        """Counts a write that ended with an error."""
+        self.writes[_outcome_of(error)] += 1
 
     def published(self, before: State | None, state: State, cause: Cause | None) -> None:  # noqa: ARG002
         """Counts a resync."""
@@ -77,6 +80,8 @@ class Events(Observer):
         if told.epoch == state.epoch:
             self.folded += state.revision.skipped_since(told.revision)
 
-    def _wrote(self, outcome: str, seconds: float) -> None:
-        self.writes[outcome] += 1
-        self._write_times.labels(outcome).observe(seconds)
+
+def _outcome_of(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return CANCELLED
+    return (error.kind if isinstance(error, Refusal) else Kind.INTERNAL).name.lower()

@@ -44,6 +44,7 @@ class Gauges(Collector):
         if moment.state is not None:
             yield from _of_state(moment.state)
         yield from _of_watchers(moment, self._events)
+        yield _of_writes(self._events)
         yield from _of_callers(moment)
 
 
@@ -117,6 +118,18 @@ def _of_watchers(moment: Moment, events: Events) -> Iterator[Metric]:
         "How often the store was another, or had gone back, and watchers were sent everything anew.",
         value=events.resyncs,
     )
+
+
+def _of_writes(events: Events) -> Metric:
+    writes = CounterMetricFamily(
+        "providerd_writes",
+        "Writes by outcome: made, the status that they ended with, or cancelled, when the caller was gone before the"
+        " end; one of those may have been made.",
+        labels=["outcome"],
+    )
+    for outcome, count in events.writes.items():
+        writes.add_metric([outcome], count)
+    return writes
 
 
 def _of_callers(moment: Moment) -> Iterator[Metric]:

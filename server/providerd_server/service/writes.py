@@ -17,7 +17,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
 from providerd_server.access import Scope, current
 from providerd_server.edit import Edit, check_content, configuration_from
-from providerd_server.errors import Refusal, Violation, invalid
+from providerd_server.errors import Violation, invalid
 from providerd_server.hub import Hub
 from providerd_server.rpc import Context, Handler, unary
 from providerd_server.snapshot import Revision
@@ -187,8 +187,9 @@ class Writes:
         began = time.monotonic()
         try:
             outcome = await write
-        except Refusal as refusal:
-            self._hub.refused(refusal, began)
+        except BaseException as error:
+            if not dry_run:
+                self._hub.failed(error, began)
             raise
         if dry_run:
             return outcome
