@@ -85,5 +85,6 @@ _MOMENT = Moment(
     slowest_lag=0,
     calls=0,
     denials={"x": 1},
+    crowded_out={"x": 1},
     certificate_ends=datetime.now(UTC),
 )

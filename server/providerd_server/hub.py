@@ -159,6 +159,9 @@ class Hub:
         self._empty.clear()
         try:
             yield mailbox
+        except BaseException as error:
+            self.observers.left(mailbox, error)
+            raise
         finally:
             self._mailboxes.discard(mailbox)
             if not self._mailboxes:

@@ -33,6 +33,9 @@ class Observer:
     def delivered(self, mailbox: Mailbox, state: State, cause: Cause | None) -> None:
         """A watcher has taken a message of ``state``, a heartbeat where ``cause`` is None; ``mailbox`` is as before."""
 
+    def left(self, mailbox: Mailbox, error: BaseException) -> None:
+        """A watch has ended: with a Refusal by this server, with CancelledError where its caller left or had to."""
+
 
 class Observers(Observer):
     """Several: one that fails disturbs neither the others nor what they observe."""
@@ -55,6 +58,10 @@ class Observers(Observer):
     def delivered(self, mailbox: Mailbox, state: State, cause: Cause | None) -> None:
         """Tells all of them."""
         self._tell("delivered", mailbox, state, cause)
+
+    def left(self, mailbox: Mailbox, error: BaseException) -> None:
+        """Tells all of them."""
+        self._tell("left", mailbox, error)
 
     def _tell(self, what: str, *arguments: object) -> None:
         for observer in self._observers:

@@ -35,7 +35,8 @@ class Moment:
         watchers: How many are how far; zero where nothing is said.
         slowest_lag: By how many revisions the slowest watcher is behind.
         calls: Unary calls in flight.
-        denials: Calls and streams that were turned away, by reason.
+        denials: Calls and streams that were turned away for who made them, by reason.
+        crowded_out: Those that were turned away since there was no room for more, by reason.
         certificate_ends: When the certificate does; None without TLS.
     """
 
@@ -47,6 +48,7 @@ class Moment:
     slowest_lag: int
     calls: int
     denials: Mapping[str, int]
+    crowded_out: Mapping[str, int]
     certificate_ends: datetime | None
 
 
@@ -89,6 +91,7 @@ class Vitals:
             slowest_lag=max((_lag(mailbox, state) for mailbox in mailboxes), default=0),
             calls=self._guard.calls,
             denials=self._guard.denials.counted,
+            crowded_out=self._guard.crowded_out,
             certificate_ends=self._certificates.ends if self._certificates else None,
         )
 

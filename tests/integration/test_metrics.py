@@ -19,13 +19,16 @@ from serving import Serving, free_port, serving
 from sidecars import sidecar_of
 
 from providerd.v1 import provider_pb2 as pb
-from providerd_server.errors import ConfigurationError, Kind
+from providerd_server.errors import ConfigurationError, Kind, Refusal
+from providerd_server.hub import Hub
+from providerd_server.metrics import Metrics, serving_metrics
 from providerd_server.metrics import listener as metrics_listener
-from providerd_server.metrics import serving_metrics
 from providerd_server.store import Store
+from providerd_server.watch import Watch, Wish
 from tests.cli import MINIMAL
 from tests.integration.sql import connected
 from tests.metrics import Scrape, fetch, scrape
+from tests.unit.snapshots import snapshot
 
 
 @pytest.fixture
@@ -57,6 +60,25 @@ async def until(address: str, holds: Callable[[Scrape], bool]) -> Scrape:
                 if holds(found := await scrape(address)):
                     return found
             await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def stalling(daemon: Serving) -> AsyncIterator[Any]:
+    """A watch that has read its first message, and reads on by itself no further than its window."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+    async with grpc.aio.insecure_channel(daemon.address, options=options) as channel:
+        watch = channel.unary_stream("/providerd.v1.ProviderService/WatchActive")(b"", timeout=60)
+        await watch.read()
+        yield watch
+
+
+async def enlarge(daemon: Serving, number: int) -> None:
+    """Makes a revision whose message is large: some of them fill the window of a watcher."""
+    await daemon.call(
+        "UpsertProvider",
+        provider={"provider_name": "one", "model_capabilities": {"padding": "x" * 60_000, "number": number}},
+        update_mask="modelCapabilities",
+    )
 
 
 def codes_of(shown: Scrape) -> set[str]:
@@ -182,29 +204,15 @@ async def test_watchers_and_their_messages_are_counted(daemon: Serving, address:
         )
         == 1
     )
+    assert ended("providerd_watches_ended_total", reason="CANCELLED") == 1
 
 
 async def test_a_watcher_that_does_not_read_is_behind_and_what_it_misses_is_folded(database: str, address: str) -> None:
-    async with (
-        watched(database, address, watch_write_timeout=60.0) as daemon,
-        grpc.aio.insecure_channel(
-            daemon.address, options=[("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
-        ) as channel,
-    ):
-        watch = channel.unary_stream("/providerd.v1.ProviderService/WatchActive")(b"", timeout=60)
-        await watch.read()
+    async with watched(database, address, watch_write_timeout=60.0) as daemon, stalling(daemon) as watch:
         changes = 0
-        # Large messages fill the window that it has, and from there on it is behind.
         while (behind := await scrape(address))("providerd_slowest_watcher_lag") < 3:
             changes += 1
-            await daemon.call(
-                "UpsertProvider",
-                provider={
-                    "provider_name": "one",
-                    "model_capabilities": {"padding": "x" * 60_000, "number": changes},
-                },
-                update_mask="modelCapabilities",
-            )
+            await enlarge(daemon, changes)
         assert behind("providerd_watchers", state="behind") == 1
         newest = behind("providerd_revision")
         while pb.WatchActiveResponse.FromString(await watch.read()).revision.number < newest:
@@ -215,6 +223,35 @@ async def test_a_watcher_that_does_not_read_is_behind_and_what_it_misses_is_fold
     assert caught_up("providerd_folded_revisions_total") >= 1
     delivered = caught_up("providerd_deliveries_total", cause="updated")
     assert delivered + caught_up("providerd_folded_revisions_total") == changes
+
+
+async def test_a_watcher_that_is_cut_off_since_it_does_not_read_is_counted(database: str, address: str) -> None:
+    async with watched(database, address, watch_write_timeout=0.3) as daemon, stalling(daemon):
+        changes = 0
+        while not (shown := await scrape(address))("providerd_watches_ended_total", reason="WATCHER_STALLED"):
+            changes += 1
+            await enlarge(daemon, changes)
+    assert (
+        sum(shown("providerd_watches_ended_total", **each) for each in shown.labels("providerd_watches_ended_total"))
+        == 1
+    )
+
+
+async def test_watches_are_said_goodbye_to_and_so_counted() -> None:
+    events = Metrics().events
+    hub = Hub(events)
+    hub.publish(snapshot(1))
+    hub.drain()
+
+    async def nothing(*_: Any) -> None:
+        return
+
+    wish = Wish(watcher="worker", known=None, with_credential=False, heartbeat=300.0)
+    with pytest.raises(Refusal):
+        await Watch(hub, wish, status=pb.SourceStatus, verify=nothing, write=nothing).run()
+    with pytest.raises(ZeroDivisionError), hub.subscribe():
+        raise ZeroDivisionError
+    assert {reason: count for reason, count in events.ends.items() if count} == {"DRAINING": 1, "INTERNAL": 1}
 
 
 async def test_a_database_that_is_away_shows_and_so_does_its_return(
@@ -272,7 +309,9 @@ async def test_keys_that_cannot_be_read_are_counted(daemon: Serving, database: s
 async def test_who_is_turned_away_is_counted_by_reason(database: str, address: str, tmp_path: Path) -> None:
     access = AccessFile(tmp_path / "access.json")
     token = access.token("reader", "read")
-    async with serving(database, ready=False, metrics_listen=address, access_file=access.path) as daemon:
+    async with serving(
+        database, ready=False, metrics_listen=address, access_file=access.path, max_auth_failures=1
+    ) as daemon:
         for wrong in (bearer("providerd_wrong"), bearer("providerd_wrong"), None):
             with pytest.raises(grpc.aio.AioRpcError):
                 await daemon.stub.ListProviders(pb.ListProvidersRequest(), metadata=wrong, timeout=10)
@@ -283,6 +322,22 @@ async def test_who_is_turned_away_is_counted_by_reason(database: str, address: s
         shown = await scrape(address)
     assert shown("providerd_auth_denials_total", reason="SCOPE_MISSING") == 1
     assert sum(shown.samples[key] for key in shown.samples if key[0] == "providerd_auth_denials_total") == 4
+    # That one host has failed too often to be told why is no limit of the daemon.
+    assert sum(shown.samples[key] for key in shown.samples if key[0] == "providerd_limit_refusals_total") == 0
+
+
+async def test_who_finds_no_room_is_counted_by_reason(database: str, address: str) -> None:
+    async with watched(database, address, max_calls=1, max_watches=1) as daemon:
+        watch = daemon.watch()
+        await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError, match="1 watches already"):
+            await daemon.watch().read()
+        calls = [daemon.call("SwitchProvider", provider_name="one") for _ in range(20)]
+        refused = [each for each in await asyncio.gather(*calls, return_exceptions=True) if isinstance(each, Exception)]
+        shown = await scrape(address)
+        watch.cancel()
+    assert shown("providerd_limit_refusals_total", reason="TOO_MANY_WATCHES") == 1
+    assert shown("providerd_limit_refusals_total", reason="TOO_MANY_CALLS") == len(refused) > 0
 
 
 async def test_a_sidecar_shows_its_upstream(daemon: Serving, address: str) -> None:

@@ -11,6 +11,12 @@ from providerd_server.errors import Kind, Refusal
 
 log = structlog.get_logger(__name__)
 
+# All that there are: they are shown before they happen, since nobody sees a count rise that appears.
+_REASONS = (
+    *("TOKEN_MISSING", "TOKEN_MALFORMED", "TOKEN_UNKNOWN", "TOKEN_EXPIRED", "CERTIFICATE_UNKNOWN"),
+    *("SCOPE_MISSING", "CREDENTIAL_NEEDS_LOCAL_PEER"),
+)
+
 _WINDOW = 60.0
 _MOST_HOSTS = 10_000
 
@@ -24,7 +30,7 @@ class Denials:
 
     def __init__(self, most_failures: int) -> None:
         # By reason, since the start.
-        self.counted: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter(dict.fromkeys(_REASONS, 0))
         self._most_failures = most_failures
         self._failures: dict[str, tuple[float, int]] = {}
 

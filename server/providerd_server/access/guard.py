@@ -68,6 +68,8 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def __init__(self, registry: Registry | None, limits: Limits) -> None:
         self.denials = Denials(limits.failures)
+        # Calls and streams for which there was no room, by reason.
+        self.crowded_out = Counter(TOO_MANY_CALLS=0, TOO_MANY_WATCHES=0)
         self._registry = registry
         self._limits = limits
         self._calls = 0
@@ -193,7 +195,7 @@ class Guard(grpc.aio.ServerInterceptor):
             yield
             return
         if self._calls >= self._limits.calls:
-            raise _too_many("TOO_MANY_CALLS", "calls in flight", self._limits.calls)
+            raise self._crowded(_too_many("TOO_MANY_CALLS", "calls in flight", self._limits.calls))
         self._calls += 1
         try:
             yield
@@ -225,9 +227,15 @@ class Guard(grpc.aio.ServerInterceptor):
     def _check_room(self, owner: str | None) -> None:
         # Health takes no authentication, so those who ask for it must not take the place of others.
         if owner != _HEALTH and len(self._streams) - self._of_owner[_HEALTH] >= self._limits.watches:
-            raise _too_many("TOO_MANY_WATCHES", "watches", self._limits.watches)
+            raise self._crowded(_too_many("TOO_MANY_WATCHES", "watches", self._limits.watches))
         if owner is not None and self._of_owner[owner] >= self._limits.watches_per_principal:
-            raise _too_many("TOO_MANY_WATCHES", f"watches of {owner}", self._limits.watches_per_principal)
+            raise self._crowded(
+                _too_many("TOO_MANY_WATCHES", f"watches of {owner}", self._limits.watches_per_principal)
+            )
+
+    def _crowded(self, refusal: Refusal) -> Refusal:
+        self.crowded_out[refusal.reason] += 1
+        return refusal
 
 
 def _decoded(handler: Any, data: bytes) -> Any:

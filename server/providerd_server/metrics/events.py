@@ -18,8 +18,9 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 MADE, CANCELLED = "made", "cancelled"
 
-# All are shown from the start, since Prometheus sees no increase in the first sample of a series.
+# All outcomes and reasons are shown from the start, since Prometheus sees no increase in the first sample of a series.
 _OUTCOMES = (MADE, CANCELLED, *(kind.name.lower() for kind in Kind))
+_ENDS = ("CANCELLED", "INTERNAL", "NOT_READY", "BEHIND", "DRAINING", "WATCHER_STALLED")
 
 
 class Events(Observer):
@@ -30,6 +31,7 @@ class Events(Observer):
         heartbeats: Those that only said that all is as it was.
         folded: Revisions that watchers skipped, since a newer one had replaced them.
         resyncs: How often the store was another or had gone back.
+        ends: How many watches have ended, by reason.
         writes: How often a write was ``MADE``, was ``CANCELLED`` by its caller, or ended with which status.
         seconds_writing: How long those took that were made.
     """
@@ -37,6 +39,7 @@ class Events(Observer):
     def __init__(self, registry: CollectorRegistry) -> None:
         self.deliveries: Counter[Cause] = Counter(dict.fromkeys(Cause, 0))
         self.heartbeats = self.folded = self.resyncs = 0
+        self.ends: Counter[str] = Counter(dict.fromkeys(_ENDS, 0))
         self.writes: Counter[str] = Counter(dict.fromkeys(_OUTCOMES, 0))
         self.seconds_writing = 0.0
         self._delays = Histogram(
@@ -79,6 +82,13 @@ class Events(Observer):
         self._delays.observe(time.monotonic() - state.published_at)
         if told.epoch == state.epoch:
             self.folded += state.revision.skipped_since(told.revision)
+
+    def left(self, mailbox: Mailbox, error: BaseException) -> None:  # noqa: ARG002
+        """Counts a watch that has ended."""
+        if isinstance(error, asyncio.CancelledError):
+            self.ends["CANCELLED"] += 1
+        else:
+            self.ends[error.reason if isinstance(error, Refusal) else "INTERNAL"] += 1
 
 
 def _outcome_of(error: BaseException) -> str:

@@ -43,8 +43,8 @@ class Gauges(Collector):
         yield from _of_condition(moment.condition)
         if moment.state is not None:
             yield from _of_state(moment.state)
-        yield from _of_watchers(moment, self._events)
-        yield _of_writes(self._events)
+        yield from _of_watchers(moment)
+        yield from _of_events(self._events)
         yield from _of_callers(moment)
 
 
@@ -93,7 +93,7 @@ def _of_state(state: State) -> Iterator[Metric]:
         )
 
 
-def _of_watchers(moment: Moment, events: Events) -> Iterator[Metric]:
+def _of_watchers(moment: Moment) -> Iterator[Metric]:
     yield _labelled(
         "providerd_watchers",
         "Watchers that know the newest state, are behind it, or have not taken anything yet.",
@@ -103,11 +103,13 @@ def _of_watchers(moment: Moment, events: Events) -> Iterator[Metric]:
     yield _gauge(
         "providerd_slowest_watcher_lag", "Revisions by which the slowest watcher is behind.", moment.slowest_lag
     )
-    deliveries = CounterMetricFamily("providerd_deliveries", "Messages that watchers took.", labels=["cause"])
-    for cause, count in events.deliveries.items():
-        deliveries.add_metric([cause.name.lower()], count)
-    deliveries.add_metric(["heartbeat"], events.heartbeats)
-    yield deliveries
+
+
+def _of_events(events: Events) -> Iterator[Metric]:
+    deliveries = {cause.name.lower(): count for cause, count in events.deliveries.items()}
+    yield _counted(
+        "providerd_deliveries", "Messages that watchers took.", "cause", {**deliveries, "heartbeat": events.heartbeats}
+    )
     yield CounterMetricFamily(
         "providerd_folded_revisions",
         "Revisions that watchers skipped, since a newer one had replaced them.",
@@ -118,28 +120,35 @@ def _of_watchers(moment: Moment, events: Events) -> Iterator[Metric]:
         "How often the store was another, or had gone back, and watchers were sent everything anew.",
         value=events.resyncs,
     )
-
-
-def _of_writes(events: Events) -> Metric:
-    writes = CounterMetricFamily(
+    yield _counted(
+        "providerd_watches_ended",
+        "Watches that ended: CANCELLED, when the caller left or may no longer watch, or what they were refused for.",
+        "reason",
+        events.ends,
+    )
+    yield _counted(
         "providerd_writes",
         "Writes by outcome: made, the status that they ended with, or cancelled, when the caller was gone before the"
         " end; one of those may have been made.",
-        labels=["outcome"],
+        "outcome",
+        events.writes,
     )
-    for outcome, count in events.writes.items():
-        writes.add_metric([outcome], count)
-    return writes
 
 
 def _of_callers(moment: Moment) -> Iterator[Metric]:
     yield _gauge("providerd_calls_in_flight", "Unary calls in flight.", moment.calls)
-    denials = CounterMetricFamily(
-        "providerd_auth_denials", "Calls and streams that were turned away, by reason.", labels=["reason"]
+    yield _counted(
+        "providerd_auth_denials",
+        "Calls and streams that were turned away for who made them, by reason.",
+        "reason",
+        dict(sorted(moment.denials.items())),
     )
-    for reason, count in sorted(moment.denials.items()):
-        denials.add_metric([reason], count)
-    yield denials
+    yield _counted(
+        "providerd_limit_refusals",
+        "Calls and streams that were turned away since there was no room for more, by reason.",
+        "reason",
+        moment.crowded_out,
+    )
     if moment.certificate_ends is not None:
         yield _gauge(
             "providerd_certificate_end_time_seconds",
@@ -150,6 +159,13 @@ def _of_callers(moment: Moment) -> Iterator[Metric]:
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _counted(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
 
 
 def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -42,7 +42,7 @@ class Status:
             writes=events.writes[MADE],
             refused_writes=events.writes.total() - events.writes[MADE],
             calls=moment.calls,
-            denials=moment.denials,
+            denials={reason: count for reason, count in moment.denials.items() if count},
         )
         if moment.state is not None:
             _add_state(response, moment.state)
