@@ -13,6 +13,7 @@ from scripts.reference.markdown import code, prose, table
 
 from providerd_server.hub import State
 from providerd_server.metrics import Metrics
+from providerd_server.metrics.gauges import Gauges
 from providerd_server.snapshot import Revision, Snapshot, StoredProvider
 from providerd_server.source import Condition
 from providerd_server.vitals import Moment, Vitals, WatcherState
@@ -70,7 +71,7 @@ _UNSEEN = {
 
 def _everything() -> list[Metric]:
     metrics = Metrics()
-    metrics.show(cast("Vitals", SimpleNamespace(now=lambda: _MOMENT)))
+    metrics.registry.register(Gauges(cast("Vitals", SimpleNamespace(now=lambda: _MOMENT)), metrics.events))
     return list(metrics.registry.collect())
 
 

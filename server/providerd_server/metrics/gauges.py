@@ -25,7 +25,7 @@ _COUNTS = {
 
 
 class Gauges(Collector):
-    """Asks for everything anew each time; see ``serving_metrics`` for the thread in which that happens."""
+    """Asks for everything anew each time, in the event loop; see ``InLoop``."""
 
     def __init__(self, vitals: Vitals, events: Events) -> None:
         self._vitals = vitals

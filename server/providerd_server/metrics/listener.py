@@ -20,7 +20,7 @@ from providerd_server.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
-# Seconds for a request to be sent, and for the event loop to answer it: one that cannot is not well.
+# Seconds for a request to be sent.
 _PATIENCE = 5.0
 
 # Prometheus asks one at a time.
@@ -79,8 +79,7 @@ class _Server6(_Server):
 async def serving_metrics(address: str, registry: CollectorRegistry) -> AsyncIterator[str]:
     """Answers HTTP requests in threads of its own, for as long as the block runs; gives host:port as it was taken.
 
-    What is collected is collected in the event loop of the caller, where nothing changes meanwhile. One that does not
-    get to it within seconds is answered for with 503.
+    An event loop that does not get to its part within seconds, see ``InLoop``, is answered for with 503.
 
     Raises:
         ConfigurationError: The address cannot be taken.
@@ -88,7 +87,7 @@ async def serving_metrics(address: str, registry: CollectorRegistry) -> AsyncIte
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     server_class = _Server6 if ":" in host else _Server
-    app = _collected_in(asyncio.get_running_loop(), make_wsgi_app(registry))
+    app = _answering(make_wsgi_app(registry))
     try:
         server = make_server(host, int(port), app, server_class, _Handler)
     except OSError as error:
@@ -106,19 +105,13 @@ async def serving_metrics(address: str, registry: CollectorRegistry) -> AsyncIte
         server.server_close()
 
 
-def _collected_in(loop: asyncio.AbstractEventLoop, app: App) -> App:
+def _answering(app: App) -> App:
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] not in ("/metrics", "/"):
             return _text(start_response, "404 Not Found", "metrics are at /metrics\n")
-
-        async def collect() -> Iterable[bytes]:
-            return app(environ, start_response)
-
-        collecting = asyncio.run_coroutine_threadsafe(collect(), loop)
         try:
-            return collecting.result(_PATIENCE)
+            return app(environ, start_response)
         except TimeoutError:
-            collecting.cancel()
             return _text(start_response, "503 Service Unavailable", "the server is too busy to answer\n")
         except Exception:
             log.exception("metrics could not be collected")

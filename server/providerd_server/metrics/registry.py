@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, disable_created_metrics
 
 from providerd_server.metrics.calls import Calls
 from providerd_server.metrics.events import Events
 from providerd_server.metrics.gauges import Gauges
+from providerd_server.metrics.in_loop import InLoop
 from providerd_server.vitals import Vitals
 
 # Otherwise each counter would have a second series that says when the first began.
@@ -28,7 +31,7 @@ class Metrics:
         self.calls = Calls(self.registry)
 
     def show(self, vitals: Vitals) -> None:
-        """Shows how the server and its process are, too."""
-        self.registry.register(Gauges(vitals, self.events))
+        """Shows how the server, which is of the running event loop, and its process are, too."""
+        self.registry.register(InLoop(Gauges(vitals, self.events), asyncio.get_running_loop()))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
