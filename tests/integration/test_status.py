@@ -167,6 +167,7 @@ async def test_watching_goes_on_through_an_outage(database: str, tmp_path: Path)
         await daemon.call("UpsertProvider", provider={"provider_name": "one", **MINIMAL})
         await daemon.call("SwitchProvider", provider_name="one")
         told = await until(process.stdout, lambda told: told["daemon"]["writes"] == 2)
+        assert told["daemon"]["watchers"] == {"current": 0, "behind": 0, "starting": 0, "slowest_lag": 0}
         assert (told["active_provider"], told["error"]) == ("one", None)
     told = await until(process.stdout, lambda told: not told["reachable"])
     assert "cannot reach" in told["error"]
@@ -174,6 +175,48 @@ async def test_watching_goes_on_through_an_outage(database: str, tmp_path: Path)
         await until(process.stdout, lambda told: told["serving"])
     process.send_signal(signal.SIGINT)
     assert await process.wait() == 130
+
+
+@pytest.mark.parametrize(("scope", "status"), [("switch", "SCOPE_MISSING"), (None, "TOKEN_UNKNOWN")])
+async def test_watching_ends_where_it_is_not_allowed(
+    database: str, tmp_path: Path, scope: str | None, status: str
+) -> None:
+    access = AccessFile(tmp_path / "access.json")
+    token = access.token("other", scope or "read")
+    async with serving(database, ready=False, access_file=access.path) as daemon:
+        process = await asyncio.create_subprocess_exec(
+            PROVIDERD,
+            *("status", "--watch", "--interval", "0.2", "--json"),
+            env=environment(daemon.address) | {"PROVIDERD_TOKEN": token if scope else "providerd_wrong"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            shown, said = await process.communicate()
+    assert process.returncode == 8
+    assert said.decode().endswith(f"[{status}]\n")
+    (told,) = shown.decode().splitlines()
+    assert json.loads(told)["reachable"]
+    assert json.loads(told)["error"]
+
+
+async def test_a_daemon_that_has_nothing_to_say_yet_is_told_of_with_what_it_says_of_itself(
+    empty_database: str,
+) -> None:
+    async with serving(empty_database, ready=False) as daemon:
+        process = await asyncio.create_subprocess_exec(
+            PROVIDERD,
+            *("status", "--json"),
+            env=environment(daemon.address),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        shown, said = await process.communicate()
+    told = json.loads(shown)
+    assert process.returncode == 7
+    assert b"[NOT_READY]" in said
+    assert (told["reachable"], told["serving"], told["revision"]) == (True, False, None)
+    assert told["daemon"]["origin"]["connected"] is False
 
 
 def test_on_a_terminal_it_is_shown_in_place(cli: Cli) -> None:

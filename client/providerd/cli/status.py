@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
+from grpc import StatusCode
 
 from providerd.cache import State
 from providerd.cli import output
@@ -18,12 +20,16 @@ from providerd.cli.session import Session, pass_session
 from providerd.errors import (
     FailedPreconditionError,
     NoActiveProviderError,
+    NotFoundError,
     ProviderdError,
     UnimplementedError,
 )
 
 if TYPE_CHECKING:
     from providerd.client import Client
+
+
+_DENIED = (StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
 
 
 @click.command(
@@ -60,7 +66,7 @@ def status(session: Session, context: click.Context, *, watching: bool, interval
 
 
 async def _follow(client: Client, session: Session, interval: float, *, as_json: bool) -> None:
-    """Shows how the daemon is, again and again, until it is cancelled."""
+    """Shows how the daemon is, again and again, until it is cancelled or refused: that will not pass by itself."""
     with output.screen() as show:
         while True:
             found = await ask(client, session.server, session.timeout)
@@ -70,50 +76,70 @@ async def _follow(client: Client, session: Session, interval: float, *, as_json:
             else:
                 problem = [("error", found.error.message)] if found.error else []
                 show([("time", now()), *found.pairs(), *problem])
+            if found.error is not None and found.error.code in _DENIED:
+                raise found.error
             await asyncio.sleep(interval)
 
 
 async def ask(client: Client, server: str, timeout: float) -> Condition:
-    """Finds out what can be said of a daemon.
+    """Finds out what can be said of a daemon. One that says it itself is not watched, so that it does not count us.
 
     Args:
         client: Of that daemon, and not started yet.
         server: What people call it.
-        timeout: Seconds that its first state may take.
+        timeout: Seconds that the first state may take of a daemon that must be watched to be known.
     """
     found = Condition(server, client.options.transport, identity(client.options))
     try:
-        await _ask_for_details(client, found)
-        await _count_providers(client, found)
-        await client.start()
-        await client.wait_ready(timeout)
+        if await _is_told(client, found):
+            await _name_upstream(client, found)
+        else:
+            await _watch(client, found, timeout)
     except ProviderdError as error:
         # Only who is there gives reasons, if only by its certificate; gRPC has none for those it cannot reach.
         found.error, found.reachable = error, bool(error.reason)
         return found
     found.reachable = found.serving = True
-    found.stale = client.state is not State.READY
-    found.age = round(client.age, 3)
-    found.revision = output.revision_json(client.revision)
-    try:
-        found.active_provider = client.active.provider_name
-    except NoActiveProviderError:
-        found.active_provider = None
     return found
 
 
-async def _ask_for_details(client: Client, found: Condition) -> None:
-    """Fills in what the daemon says of itself, if it is new enough to do so."""
+async def _is_told(client: Client, found: Condition) -> bool:
+    """Fills in what the daemon says of itself; returns whether it is new enough to do so."""
     try:
-        found.daemon = await client.get_status()
+        daemon = found.daemon = await client.get_status()
     except UnimplementedError:
-        found.daemon = None
+        return False
+    if daemon.source is None:
+        # Whoever has nothing to answer from says why when it is asked for something.
+        with contextlib.suppress(NotFoundError):
+            await client.get_active()
+        daemon = found.daemon = await client.get_status()
+    if daemon.source is not None:
+        found.stale, found.age = daemon.source.stale, round(daemon.source.age, 3)
+    found.revision = output.revision_json(daemon.revision)
+    found.active_provider = daemon.active_provider_name
+    found.providers = daemon.provider_count
+    return True
 
 
-async def _count_providers(client: Client, found: Condition) -> None:
-    """Fills in how many there are, or who knows it."""
+async def _watch(client: Client, found: Condition, timeout: float) -> None:
+    """Fills in what can be seen of a daemon by watching it."""
+    found.providers = len(await client.list())
+    await client.start()
+    await client.wait_ready(timeout)
+    found.stale = client.state is not State.READY
+    found.age = round(client.age, 3)
+    found.revision = output.revision_json(client.revision)
+    with contextlib.suppress(NoActiveProviderError):
+        found.active_provider = client.active.provider_name
+
+
+async def _name_upstream(client: Client, found: Condition) -> None:
+    """Fills in whom a sidecar follows, which it says to whoever asks it for more than it knows."""
+    if found.daemon is None or found.daemon.origin.kind != "upstream":
+        return
     try:
-        found.providers = len(await client.list())
+        await client.list()
     except FailedPreconditionError as sidecar:
         if "upstream" not in sidecar.metadata:
             raise

@@ -12,7 +12,8 @@ from typing import Any
 
 from providerd.cli.security import identity
 from providerd.cli.status import ask
-from providerd.errors import ProviderdError
+from providerd.client import Client
+from providerd.errors import FailedPreconditionError, NotFoundError, ProviderdError
 from providerd.seal import Seal
 from providerd.snapshot_file import SnapshotFile
 from providerd_server.doctor.case import PATIENCE
@@ -102,6 +103,8 @@ async def _asked(case: SidecarCase, *, include_credential: bool) -> Verdict:
     client = upstream_of(case.settings.model_copy(update={**_WITHOUT_FILE, "include_credential": include_credential}))
     try:
         status = await ask(client, client.options.where, PATIENCE)
+        if include_credential and status.error is None:
+            status.error = await _refusal_of_keys(client)
     finally:
         await client.close()
     way = f"{status.server} by {status.transport}, showing {identity(client.options)}"
@@ -110,6 +113,18 @@ async def _asked(case: SidecarCase, *, include_credential: bool) -> Verdict:
     if status.stale:
         return warning(f"{way}: stale, verified {status.age:.1f} s ago", _ELSEWHERE)
     return ok(f"{way}: revision {status.revision['number'] if status.revision else 'none'}")
+
+
+async def _refusal_of_keys(client: Client) -> ProviderdError | None:
+    """Why the upstream hands out no keys; None when it does, if it has one."""
+    try:
+        await client.get_active(include_credential=True)
+    except (NotFoundError, FailedPreconditionError):
+        # Nobody is active, or the key cannot be read: that is the upstream's to tell, and its doctor does.
+        return None
+    except ProviderdError as error:
+        return error
+    return None
 
 
 def _advice(error: ProviderdError) -> str:
