@@ -50,13 +50,15 @@ class Watchers:
         current: How many know its newest revision.
         behind: How many have not taken it yet.
         starting: How many have not taken anything yet.
-        slowest_lag: By how many revisions the slowest is behind.
+        slowest_lag: By how many revisions the slowest of those behind is.
+        resyncing: How many know of another store, or of one that went back, and have not taken this one yet.
     """
 
     current: int
     behind: int
     starting: int
     slowest_lag: int
+    resyncing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ class DaemonStatus:
                 lost_listeners=origin.lost_listeners,
                 unreadable_keys=tuple(origin.unreadable_keys),
             ),
-            watchers=Watchers(watchers.current, watchers.behind, watchers.starting, watchers.slowest_lag),
+            watchers=Watchers(
+                watchers.current, watchers.behind, watchers.starting, watchers.slowest_lag, watchers.resyncing
+            ),
             deliveries=message.deliveries,
             folded_revisions=message.folded_revisions,
             writes=message.writes,

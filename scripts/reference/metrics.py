@@ -21,7 +21,7 @@ from providerd_server.vitals import Moment, Vitals, WatcherState
 _INTRODUCTION = """\
 `PROVIDERD_METRICS_LISTEN=127.0.0.1:9464`, or `--metrics-listen`, has a daemon or a sidecar show them at `/metrics`.
 [How to monitor it](../how-to/monitor.md) says what to look at, and has a dashboard and alerts. Counts begin with the
-start of the process. Of a sidecar, those of PostgreSQL and of LISTEN are not there."""
+start of the process. Those of PostgreSQL and of LISTEN are of daemons only, and that of an upstream is of sidecars."""
 
 _LIBRARY = """\
 Beside these there are the `process_*` and `python_gc_*` of
@@ -75,7 +75,7 @@ def _everything() -> list[Metric]:
     return list(metrics.registry.collect())
 
 
-_COUNTS = dict.fromkeys(("reads", "failures", "polled", "lost", "undecryptable"), 0)
+_COUNTS = dict.fromkeys(("reads", "heard", "failures", "polled", "lost", "undecryptable"), 0)
 _ACTIVE: dict[str, Any] = {**dict.fromkeys(StoredProvider.__slots__), "provider_name": "x", "is_active": True}
 _MOMENT = Moment(
     state=State(Snapshot(Revision("x", 1), {"x": StoredProvider(**_ACTIVE)}), epoch=0, active_since=1),

@@ -21,6 +21,8 @@ class WatcherState(enum.Enum):
 
     CURRENT = "current"
     BEHIND = "behind"
+    # What it knows is of another store, or of a past that the store has left: revisions do not say how far that is.
+    RESYNCING = "resyncing"
     STARTING = "starting"
 
 
@@ -34,7 +36,7 @@ class Moment:
         stale: Whether answers say so.
         condition: The source's.
         watchers: How many are how far; zero where nothing is said.
-        slowest_lag: By how many revisions the slowest watcher is behind.
+        slowest_lag: By how many revisions the slowest of those behind is.
         calls: Unary calls in flight.
         denials: Calls and streams that were turned away for who made them, by reason.
         crowded_out: Those that were turned away since there was no room for more, by reason.
@@ -103,18 +105,16 @@ def _progress(mailboxes: Iterable[Mailbox], newest: State | None) -> tuple[Count
     slowest = 0
     # Watchers may be many thousands, and their states are few: those are counted without a step of Python for each.
     for told, count in Counter(map(attrgetter("told"), mailboxes)).items():
-        watchers[_state_of(told, newest)] += count
-        slowest = max(slowest, _lag(told, newest))
+        state = _state_of(told, newest)
+        watchers[state] += count
+        if told is not None and newest is not None and state is WatcherState.BEHIND:
+            slowest = max(slowest, newest.revision.number - told.revision.number)
     return watchers, slowest
 
 
 def _state_of(told: State | None, newest: State | None) -> WatcherState:
     if told is None:
         return WatcherState.STARTING
-    return WatcherState.CURRENT if told is newest else WatcherState.BEHIND
-
-
-def _lag(told: State | None, newest: State | None) -> int:
-    if told is None or newest is None or told.epoch != newest.epoch:
-        return 0
-    return newest.revision.number - told.revision.number
+    if newest is None or told is newest:
+        return WatcherState.CURRENT
+    return WatcherState.BEHIND if told.epoch == newest.epoch else WatcherState.RESYNCING

@@ -16,6 +16,8 @@ from access import AccessFile, bearer
 from serving import Serving, free_port, serving
 from sidecars import sidecar_of
 
+from providerd.cli.condition import Condition
+from providerd.daemon_status import DaemonStatus
 from providerd.v1 import provider_pb2 as pb
 from providerd_server.errors import Kind, Refusal
 from providerd_server.hub import Hub
@@ -240,6 +242,27 @@ async def test_a_watcher_that_is_cut_off_since_it_does_not_read_is_counted(datab
     )
 
 
+async def test_how_far_a_watcher_of_another_store_is_is_not_said_in_revisions(database: str, address: str) -> None:
+    async with (
+        watched(database, address, watch_write_timeout=60.0, poll_interval=0.2) as daemon,
+        stalling(daemon) as watch,
+        connected(database) as db,
+    ):
+        changes = 0
+        while (await scrape(address))("providerd_watchers", state="behind") < 1:
+            changes += 1
+            await enlarge(daemon, changes)
+        await db.execute("SET session_replication_role = replica")
+        await db.execute("UPDATE llm_provider_store SET store_id = gen_random_uuid()")
+        shown = await until(address, lambda shown: shown("providerd_resyncs_total") == 1)
+        watchers = (await daemon.call("GetStatus")).watchers
+        pairs = dict(Condition("", "", "", daemon=DaemonStatus.from_proto(await daemon.call("GetStatus"))).pairs())
+        watch.cancel()
+    assert shown("providerd_watchers", state="resyncing") == watchers.resyncing == 1
+    assert shown("providerd_watchers", state="behind") == shown("providerd_slowest_watcher_lag") == 0
+    assert pairs["watchers"] == "0 up to date, 1 yet to hear of another store"
+
+
 async def test_watches_are_said_goodbye_to_and_so_counted() -> None:
     events = Metrics().events
     hub = Hub(events)
@@ -358,4 +381,5 @@ async def test_a_sidecar_shows_its_upstream(daemon: Serving, address: str) -> No
     assert shown("providerd_source_connected") == 1
     assert shown("providerd_watchers", state="current") == 1
     assert shown("providerd_revision") == (await scrape(address))("providerd_revision")
-    assert "providerd_listen_state" not in shown.names
+    assert shown("providerd_upstream_changes_total") >= 1
+    assert shown.names.isdisjoint({"providerd_listen_state", "providerd_source_reads_total"})

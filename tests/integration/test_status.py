@@ -131,7 +131,7 @@ def test_programs_get_all_of_it(cli: Cli) -> None:
     told = cli.json("status")["daemon"]
     assert told["writes"] > 0
     assert told["mean_write_time"] > 0
-    assert told["watchers"] == {"current": 0, "behind": 0, "starting": 0, "slowest_lag": 0}
+    assert told["watchers"] == {"current": 0, "behind": 0, "starting": 0, "slowest_lag": 0, "resyncing": 0}
     assert datetime.fromisoformat(told["start_time"]) < datetime.now(UTC)
 
 
@@ -167,7 +167,13 @@ async def test_watching_goes_on_through_an_outage(database: str, tmp_path: Path)
         await daemon.call("UpsertProvider", provider={"provider_name": "one", **MINIMAL})
         await daemon.call("SwitchProvider", provider_name="one")
         told = await until(process.stdout, lambda told: told["daemon"]["writes"] == 2)
-        assert told["daemon"]["watchers"] == {"current": 0, "behind": 0, "starting": 0, "slowest_lag": 0}
+        assert told["daemon"]["watchers"] == {
+            "current": 0,
+            "behind": 0,
+            "starting": 0,
+            "slowest_lag": 0,
+            "resyncing": 0,
+        }
         assert (told["active_provider"], told["error"]) == ("one", None)
     told = await until(process.stdout, lambda told: not told["reachable"])
     assert "cannot reach" in told["error"]

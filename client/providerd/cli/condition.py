@@ -95,6 +95,7 @@ def _daemon_pairs(daemon: DaemonStatus) -> Iterator[Pair]:
             f"{watchers.behind} behind, the slowest by {output.counted(watchers.slowest_lag, 'revision')}"
             if watchers.behind
             else "",
+            f"{watchers.resyncing} yet to hear of another store" if watchers.resyncing else "",
             f"{watchers.starting} starting" if watchers.starting else "",
         ),
     )

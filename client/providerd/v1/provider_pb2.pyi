@@ -577,13 +577,15 @@ class Origin(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., connected: bool = ..., listening: _Optional[str] = ..., server_version: _Optional[str] = ..., version_warning: _Optional[str] = ..., failures: _Optional[int] = ..., polled_changes: _Optional[int] = ..., lost_listeners: _Optional[int] = ..., unreadable_keys: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Watchers(_message.Message):
-    __slots__ = ("current", "behind", "starting", "slowest_lag")
+    __slots__ = ("current", "behind", "starting", "slowest_lag", "resyncing")
     CURRENT_FIELD_NUMBER: _ClassVar[int]
     BEHIND_FIELD_NUMBER: _ClassVar[int]
     STARTING_FIELD_NUMBER: _ClassVar[int]
     SLOWEST_LAG_FIELD_NUMBER: _ClassVar[int]
+    RESYNCING_FIELD_NUMBER: _ClassVar[int]
     current: int
     behind: int
     starting: int
     slowest_lag: int
-    def __init__(self, current: _Optional[int] = ..., behind: _Optional[int] = ..., starting: _Optional[int] = ..., slowest_lag: _Optional[int] = ...) -> None: ...
+    resyncing: int
+    def __init__(self, current: _Optional[int] = ..., behind: _Optional[int] = ..., starting: _Optional[int] = ..., slowest_lag: _Optional[int] = ..., resyncing: _Optional[int] = ...) -> None: ...

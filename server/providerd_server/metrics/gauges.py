@@ -16,7 +16,11 @@ from providerd_server.vitals import Moment, Vitals, WatcherState
 
 # What a source may have counted, under the name that it is shown by.
 _COUNTS = {
-    "reads": ("providerd_source_reads", "How often the source had an answer."),
+    "reads": ("providerd_source_reads", "How often the database was read."),
+    "heard": (
+        "providerd_upstream_changes",
+        "How often an upstream told a sidecar of something new, or answered again; heartbeats are none.",
+    ),
     "failures": ("providerd_source_failures", "How often the source could not be followed, and was tried anew."),
     "polled": ("providerd_poll_fallbacks", "Changes that a poll found, since no notification had told of them."),
     "lost": ("providerd_listen_losses", "LISTEN connections that worked and were lost or went deaf."),
@@ -96,12 +100,15 @@ def _of_state(state: State) -> Iterator[Metric]:
 def _of_watchers(moment: Moment) -> Iterator[Metric]:
     yield _labelled(
         "providerd_watchers",
-        "Watchers that know the newest state, are behind it, or have not taken anything yet.",
+        "Watchers that know the newest state, are behind it, are resyncing, or have not taken anything yet; who is"
+        " resyncing knows of another store, or of one that went back, and has not taken this one yet.",
         "state",
         {state.value: moment.watchers[state] for state in WatcherState},
     )
     yield _gauge(
-        "providerd_slowest_watcher_lag", "Revisions by which the slowest watcher is behind.", moment.slowest_lag
+        "providerd_slowest_watcher_lag",
+        "Revisions by which the slowest of those behind is; of resyncing ones there are none.",
+        moment.slowest_lag,
     )
 
 

@@ -80,6 +80,7 @@ def _watchers(moment: Moment) -> pb.Watchers:
     return pb.Watchers(
         current=moment.watchers[WatcherState.CURRENT],
         behind=moment.watchers[WatcherState.BEHIND],
+        resyncing=moment.watchers[WatcherState.RESYNCING],
         starting=moment.watchers[WatcherState.STARTING],
         slowest_lag=moment.slowest_lag,
     )

@@ -19,8 +19,9 @@ class Condition:
         kind: What the truth is to it: "postgresql" or "upstream".
         connected: Whether the newest that it heard of the truth was an answer.
         listening: How hints arrive: "listening", "connecting", or "deaf" when none can; empty where there are none.
-        counts: How often something has happened since the start: "reads", "failures"; of PostgreSQL also "polled",
-            changes that no hint told of, "lost", LISTEN connections, and "undecryptable", keys that could not be read.
+        counts: How often something has happened since the start: "failures"; of PostgreSQL "reads", "polled", changes
+            that no hint told of, "lost", LISTEN connections, and "undecryptable", keys that could not be read; of an
+            upstream "heard", something new.
         version: That of the server that holds the truth; empty where it is not known.
         warning: What is wrong with that version; empty when nothing is.
         unreadable: The providers whose keys cannot be read, by name.

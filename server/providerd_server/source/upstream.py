@@ -92,7 +92,7 @@ class UpstreamSource:
         self._verified_at = -math.inf
         self._newest: KnownRevision | None = None
         self._trouble = Trouble(upstream.options.where, "upstream")
-        self._counts = Counter(reads=0, failures=0)
+        self._counts = Counter(heard=0, failures=0)
         self._seen: tuple[object, ...] = ()
         self._publish: Publish = lambda _: None
         upstream.on_change(self._note_resync)
@@ -180,7 +180,7 @@ class UpstreamSource:
     def _tell(self) -> None:
         error = self._upstream.error
         if error is None:
-            self._counts["reads"] += 1
+            self._counts["heard"] += 1
             self._trouble.over()
         else:
             self._counts["failures"] += 1
