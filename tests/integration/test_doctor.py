@@ -57,7 +57,7 @@ HEALTHY = {
     "keys": r"1 of 4 providers have one; readable, under the current passphrase, and bound",
     "active provider": r"groq, model openai/gpt-oss-120b",
     "daemon": r"serves at 127\.0\.0\.1:\d+",
-    "daemon's revision": r"revision 2, verified [\d.]+ s ago",
+    "daemon's revision": r"revision 2, verified [\d.]+ s ago, version [\d.]+",
 }
 
 

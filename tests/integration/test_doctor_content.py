@@ -9,8 +9,10 @@ import pytest
 from access import AccessFile
 from serving import free_port, serving
 
+from providerd import __version__
 from providerd_server.doctor.examination import Outcome
 from providerd_server.doctor.roles import NEEDED_FUNCTIONS, NEEDED_ON_TABLES, NEEDED_SEQUENCE
+from providerd_server.service import status
 from tests.certificates import Authority
 from tests.daemon import DAEMON_ROLE
 from tests.integration.doctored import NOWHERE, eventually, examined, is_told, proxied, run_sql, store_key, through
@@ -271,6 +273,17 @@ async def test_a_daemon_whose_answers_are_stale(database: str) -> None:
         is_told(found["daemon's revision"], PROBLEM, "stale: revision 1", "its log")
         proxy.reset()
         proxy.release()
+
+
+async def test_a_daemon_of_another_version(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(database) as daemon:
+        found = await examined(database, listen=daemon.address)
+        is_told(found["daemon's revision"], OK, f"ago, version {__version__}", "")
+        monkeypatch.setattr(status, "__version__", "0.0.9")
+        found = await examined(database, listen=daemon.address)
+    is_told(
+        found["daemon's revision"], WARNING, f"version 0.0.9; this program has version {__version__}", "start it anew"
+    )
 
 
 async def test_a_daemon_of_another_database(database: str, empty_database: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from cryptography import x509
 
+from providerd._version import __version__
 from providerd.cli.condition import Condition
 from providerd.cli.security import keywords
 from providerd.cli.status import ask
@@ -146,7 +147,11 @@ def _kept_up(status: Condition, newest: int | None) -> Verdict:
         )
     if status.stale:
         return problem(f"stale: revision {number}, {verified}", "its log says why it cannot read what it follows")
-    return ok(f"revision {number}, {verified}")
+    version = status.daemon.version if status.daemon else "unknown"
+    told = f"revision {number}, {verified}, version {version}"
+    if version != __version__:
+        return warning(f"{told}; this program has version {__version__}", "start it anew, if it was updated since")
+    return ok(told)
 
 
 def _tls(settings: ServingSettings, address: str) -> tuple[grpc.ChannelCredentials | None, str]:
