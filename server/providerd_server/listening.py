@@ -187,7 +187,14 @@ def _add(server: grpc.aio.Server, address: str, certificates: Certificates | Non
 
 def _lock(path: str) -> int:
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = _lock_file(f"{path}.lock")
+    except PermissionError as error:
+        if not os.path.lexists(f"{path}.lock"):
+            raise ConfigurationError(f"cannot listen on unix:{path}: {error.strerror}; set PROVIDERD_LISTEN") from None
+        raise ConfigurationError(
+            f"cannot listen on unix:{path}: {path}.lock belongs to another account; if no daemon of that account runs,"
+            " remove it, or else set PROVIDERD_LISTEN"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot listen on unix:{path}: {error.strerror}; set PROVIDERD_LISTEN") from None
     try:
@@ -197,6 +204,19 @@ def _lock(path: str) -> int:
         raise ConfigurationError(
             f"cannot listen on unix:{path}: another daemon has it; stop that one, or set PROVIDERD_LISTEN"
         ) from None
+    return descriptor
+
+
+def _lock_file(path: str) -> int:
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    if os.geteuid() == 0:
+        # Otherwise the account that the directory was made for could not serve there after root has, even once.
+        directory = Path(path).parent.stat()
+        os.fchown(descriptor, directory.st_uid, directory.st_gid)
     return descriptor
 
 

@@ -1,7 +1,10 @@
 """What a daemon refuses to listen on, who may open its unix socket, and how much it lets in at once."""
 
 import asyncio
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
 from providerd_server.commands import serve
 from providerd_server.errors import ConfigurationError
-from providerd_server.listening import check_exposure
+from providerd_server.listening import check_exposure, holding
 from providerd_server.settings import load
 from providerd_server.sidecar_commands import sidecar
 from providerd_server.sidecar_settings import SidecarSettings
@@ -119,6 +122,54 @@ async def refused_by_limit(daemon: Serving, token: str) -> str:
     info = error_info(refused.value)
     assert info.reason == "TOO_MANY_WATCHES"
     return str(info.metadata["limit"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_root_holds_a_socket_for_the_account_that_its_directory_belongs_to(open_directory: Path) -> None:
+    os.chown(open_directory, 65534, 65534)
+    address = f"unix://{open_directory}/providerd.sock"
+    with holding([address]):
+        pass
+    with (
+        acting_as(65534),
+        holding([address]),
+        pytest.raises(ConfigurationError, match="another daemon has it"),
+        holding([address]),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_file_of_root_is_given_to_nobody_and_one_of_another_account_is_told_of(open_directory: Path) -> None:
+    os.chown(open_directory, 65534, 65534)
+    lock = open_directory / "providerd.sock.lock"
+    lock.touch(0o600)
+    address = f"unix://{open_directory}/providerd.sock"
+    with holding([address]):
+        assert lock.stat().st_uid == 0
+    with (
+        acting_as(65534),
+        pytest.raises(ConfigurationError, match=f"{lock} belongs to another account; .* remove it"),
+        holding([address]),
+    ):
+        pass
+    lock.unlink()
+    os.chown(open_directory, 0, 0)
+    with (
+        acting_as(65534),
+        pytest.raises(ConfigurationError, match="Permission denied; set PROVIDERD_LISTEN"),
+        holding([address]),
+    ):
+        pass
+
+
+@contextmanager
+def acting_as(account: int) -> Iterator[None]:
+    os.seteuid(account)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 async def test_unary_calls_in_flight_are_capped(database: str) -> None:

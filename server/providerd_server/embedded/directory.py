@@ -5,6 +5,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from providerd_server.embedded.errors import EmbeddedError
 # sun_path holds 108 bytes with the closing NUL, see unix(7).
 SOCKET_PATH_BYTES = 107
 SOCKET_NAME = ".s.PGSQL.5432"
+
+# How often a lock is tried, and seconds between: far longer than a look at it takes.
+_LOOKS, _LOOK = 10, 0.05
 
 
 def default_data_dir() -> Path:
@@ -63,26 +67,37 @@ def lock_data_directory(path: Path) -> int:
     """
     # Not inheritable (PEP 446): postgres must not keep the lock when this process is gone.
     lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _taken(lock):
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise EmbeddedError(
             f"data directory {path} is in use by process {holder}: "
             "stop that one, or set PROVIDERD_DATA_DIR to another directory"
-        ) from None
+        )
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process has the data directory."""
+    """Return whether a process has the data directory; nothing is made or written, and nobody is refused meanwhile.
+
+    Raises:
+        EmbeddedError: this account must not look.
+    """
     try:
-        os.close(lock_data_directory(path))
-    except EmbeddedError:
+        lock = os.open(path / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        raise EmbeddedError(f"cannot read {path / 'lock'}: run this as the account that runs the daemon") from None
+    try:
+        # Shared: others may look as well, and whoever wants the directory waits for that, see _taken.
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    finally:
+        os.close(lock)
     return False
 
 
@@ -109,6 +124,16 @@ def socket_directory(data_dir: Path, account: Account) -> Path:
         raise EmbeddedError(f"{directory} is not a private directory of the account {account.name}: remove it")
     os.chown(directory, account.uid, account.gid)
     return directory
+
+
+def _taken(lock: int) -> bool:
+    """Return whether the lock is ours now; who only looks at it has it, too, but for a moment."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOOK)
+    return False
 
 
 def _fits_socket(directory: Path) -> bool:
