@@ -13,10 +13,13 @@ import promql_parser as promql
 import pytest
 import yaml
 from access import AccessFile, bearer
+from scripts.reference import refusals
 from serving import free_port
 
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
+from providerd_server.access.denials import Denials
+from providerd_server.metrics import Metrics
 from tests.certificates import Authority
 from tests.docs_runner import ROOT
 from tests.integration.test_tls import channel_to, tls_daemon
@@ -36,6 +39,9 @@ OF_THE_LIBRARY = ("process_", "python_")
 
 # Shown by who has an upstream.
 OF_SIDECARS = {"providerd_upstream_changes_total"}
+
+# The kinds of refusal that are for who asks.
+DENIED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 # Labels of which all values are there from the start: an expression that asks for another is never answered.
 CLOSED = {"state", "kind", "cause", "outcome", "reason", "le"}
@@ -142,6 +148,14 @@ async def test_all_that_is_shown_is_in_the_reference(shown: Scrape) -> None:
     documented = set(re.findall(r"^\| `(\w+)`", REFERENCE.read_text(), re.MULTILINE))
     found = {re.sub("_(bucket|count|sum)$", "", name) for name in shown.names if not name.startswith(OF_THE_LIBRARY)}
     assert found == documented - OF_SIDECARS
+
+
+def test_all_reasons_are_shown_before_anything_happens_for_them() -> None:
+    made = {(site.module, site.kind, site.reason) for site in refusals.sites()}
+    denials = {reason for module, kind, reason in made if module.startswith("access/") and kind in DENIED}
+    assert Denials(1).counted.keys() == denials
+    ends = {reason for module, _, reason in made if module == "watch.py"}
+    assert Metrics().events.ends.keys() == ends | {"CANCELLED", "INTERNAL", "NOT_READY"}
 
 
 def test_labels_that_are_grouped_by_are_labels_that_there_are() -> None:
