@@ -194,6 +194,10 @@ def from_rpc(error: AioRpcError, target: str, transport: str = "plain") -> RpcEr
         reason, message = handshake.explain(message, target, transport)
     elif not reason and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"no answer from the daemon at {target} in time"
+    elif not reason and error.code() is grpc.StatusCode.CANCELLED:
+        # Not by this client. gRPC says so of calls that a daemon which ends has not begun:
+        # https://github.com/grpc/grpc/issues/41785
+        return UnavailableError(f"the daemon at {target} went away before it answered")
     kind = _BY_CODE.get(error.code(), RpcError)
     return kind(message, reason=reason, metadata=metadata, violations=violations, code=error.code())
 

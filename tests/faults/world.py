@@ -31,6 +31,8 @@ CANARIES = (API_KEY.encode(), PASSPHRASE.encode())
 
 # What a write may fail with while things are broken. Only the first invites a retry.
 _EXCUSED = {"UNAVAILABLE", "ABORTED"}
+# What gRPC itself says of a call that a daemon which ends has not begun: https://github.com/grpc/grpc/issues/41785
+_NOT_BEGUN = ("CANCELLED", "CANCELLED Metadata(())")
 _CHANNEL = "llm_provider_changes"
 
 
@@ -137,7 +139,7 @@ class World:
         problems += [
             f"a write failed with {failed.code} after {failed.seconds:.1f} s: {failed.said}"
             for failed in load.failures
-            if failed.code not in _EXCUSED
+            if failed.code not in _EXCUSED and (failed.code, failed.said) != _NOT_BEGUN
         ]
         ends = {code for watcher in load.watchers for code in watcher.ends}
         problems += [f"a stream ended with {code}" for code in ends - {"UNAVAILABLE", "DRAIN", "SILENCE"}]

@@ -51,7 +51,7 @@ def test_broken_details_do_not_hide_the_status() -> None:
     assert (type(error), str(error), error.reason) == (providerd.NotFoundError, "no groq", "")
 
 
-@pytest.mark.parametrize("code", list(grpc.StatusCode))
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.CANCELLED])
 def test_every_code_has_an_error_in_one_line(code: grpc.StatusCode) -> None:
     error = from_rpc(refusal(code, "first\nsecond"), "localhost:50051")
     assert isinstance(error, RpcError)
@@ -64,6 +64,13 @@ def test_a_transport_failure_names_the_target() -> None:
     error = from_rpc(refusal(grpc.StatusCode.UNAVAILABLE, "connection refused"), "localhost:50051")
     assert str(error) == "cannot reach the daemon at localhost:50051: connection refused"
     assert "without a message" in str(from_rpc(refusal(grpc.StatusCode.ABORTED, None), "x:1"))
+
+
+def test_a_call_that_the_daemon_did_not_begin_invites_another() -> None:
+    error = from_rpc(refusal(grpc.StatusCode.CANCELLED, "CANCELLED", None), "localhost:50051")
+    assert isinstance(error, UnavailableError)
+    assert error.code is grpc.StatusCode.UNAVAILABLE
+    assert str(error) == "the daemon at localhost:50051 went away before it answered"
 
 
 def test_errors_raised_here_have_the_code_of_their_class() -> None:
