@@ -9,6 +9,30 @@ BEGIN;
 
 SET LOCAL search_path = public;
 
+-- Policies lock their tables against everybody. Writers and readers have locks on some of these tables when they ask for
+-- the others, so whoever waits here must soon let go again: otherwise one of them, or this, would end in a deadlock.
+DO $$
+DECLARE
+    gives_up TIMESTAMPTZ := clock_timestamp() + INTERVAL '60 seconds';
+BEGIN
+    -- Well below deadlock_timeout, which is a second unless somebody changed it.
+    SET LOCAL lock_timeout = '300ms';
+    LOOP
+        BEGIN
+            LOCK TABLE llm_provider_store, llm_provider_configs, llm_provider_config_history;
+            EXIT;
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected THEN
+                IF clock_timestamp() > gives_up THEN
+                    RAISE lock_not_available USING MESSAGE = 'the tables are in use by a transaction that does not end',
+                        HINT = 'See pg_stat_activity for it, end it, and run this again.';
+                END IF;
+                PERFORM pg_sleep(random() * 0.1);
+        END;
+    END LOOP;
+END
+$$;
+
 DO $$
 DECLARE
     role_name TEXT;

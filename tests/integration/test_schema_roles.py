@@ -1,5 +1,6 @@
 """What the roles of migrations/roles.sql can do, and that they can do nothing else."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -240,6 +241,20 @@ async def test_roles_run_again_take_back_what_was_granted_besides(psql: Psql, da
         assert SECRET_COLUMNS.isdisjoint(row["name"] for row in await db.fetch(COLUMNS, "providerd_reader"))
         shorten = "SELECT has_column_privilege($1, $2, 'shortest_retention', 'INSERT, UPDATE, REFERENCES')"
         assert not await db.fetchval(shorten, DAEMON_ROLE, STORE)
+
+
+async def test_roles_run_among_readers_and_writers_end_nobody_in_a_deadlock(psql: Psql, database: str) -> None:
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass)"
+    async with connected(database) as db, connected(database) as other:
+        # It has one table, and asks for the others while they are locked for policies.
+        async with db.transaction():
+            await db.execute(f"SELECT FROM {HISTORY}")
+            running = asyncio.create_task(asyncio.to_thread(psql, database, "-f", str(ROLES)))
+            while not await other.fetchval(waits, HISTORY):
+                await asyncio.sleep(0.01)
+            await db.execute(f"SELECT FROM {CONFIGS}, {STORE}")
+        done = await running
+        assert done.returncode == 0, done.stderr
 
 
 async def test_a_schema_that_anybody_may_create_in_is_warned_of(psql: Psql, database: str) -> None:
