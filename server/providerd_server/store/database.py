@@ -124,9 +124,21 @@ async def acquired(pool: Pool, *, wait: float, limit: float) -> AsyncIterator[Co
     its transaction, would wait for the same silence.
     """
     connection = await pool.acquire(timeout=wait)
-    watchdog = asyncio.get_running_loop().call_later(limit, connection.terminate)
+    given_up = False
+
+    def give_up() -> None:
+        nonlocal given_up
+        given_up = True
+        connection.terminate()
+
+    watchdog = asyncio.get_running_loop().call_later(limit, give_up)
     try:
         yield connection
+    except AttributeError as error:
+        # What asyncpg makes of a connection that is terminated between two steps of one statement.
+        if given_up:
+            raise TimeoutError(f"the connection was in use for {limit:g} s") from error
+        raise
     finally:
         watchdog.cancel()
         await pool.release(connection, timeout=1)
