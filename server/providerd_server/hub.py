@@ -75,16 +75,17 @@ class Mailbox:
         watcher: Who watches, as it calls itself.
         known: The revision that it knew when it came, as it says; None when it knew none.
         since: When it came, by ``time.monotonic``.
+        rang_at: When it first rang since the last ``take``, by ``time.monotonic``.
         told: The state up to which the watcher knows everything; None before it was told anything.
         told_stale: Whether the watcher was last told that the state is stale; None before it was told anything.
     """
 
-    __slots__ = ("_bell", "_hub", "known", "since", "told", "told_stale", "watcher")
+    __slots__ = ("_bell", "_hub", "known", "rang_at", "since", "told", "told_stale", "watcher")
 
     def __init__(self, hub: Hub, watcher: str, known: Revision | None) -> None:
         self.watcher = watcher
         self.known = known
-        self.since = time.monotonic()
+        self.since = self.rang_at = time.monotonic()
         self.told: State | None = None
         self.told_stale: bool | None = None
         self._hub = hub
@@ -92,7 +93,9 @@ class Mailbox:
 
     def ring(self) -> None:
         """Wakes the watcher."""
-        self._bell.set()
+        if not self._bell.is_set():
+            self.rang_at = time.monotonic()
+            self._bell.set()
 
     def take(self) -> State | None:
         """The newest state; None before the first was published."""

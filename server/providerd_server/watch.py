@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import grpc.aio
 import structlog
 from google.protobuf.duration_pb2 import Duration
 
@@ -29,6 +30,9 @@ _DRAIN_SPREAD = 3.0
 
 # How long a watcher that claims to know more than this daemon waits for the daemon to find out.
 _CATCH_UP = 5.0
+
+# Seconds that a message may take even if the one before it used up the time of both.
+_LEAST_FOR_A_WRITE = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ class Watch:
         wish: What the client asked for.
         status: Makes the source status of the moment.
         verify: Has the source read again.
-        write: Sends encoded bytes; raises ``Refusal`` when the client takes nothing for too long.
+        write: Sends encoded bytes that there has been reason for since a moment, by ``time.monotonic``; raises
+            ``Refusal`` when the client has not taken them for too long.
     """
 
     _mailbox: Mailbox
@@ -92,7 +97,7 @@ class Watch:
         *,
         status: Callable[[], pb.SourceStatus],
         verify: Callable[[], Awaitable[None]],
-        write: Callable[[bytes], Awaitable[None]],
+        write: Callable[[bytes, float], Awaitable[None]],
     ) -> None:
         self._hub = hub
         self._wish = wish
@@ -114,7 +119,7 @@ class Watch:
                 state = mailbox.take() or told
                 cause = cause_between(told, state)
                 if cause is not None or not rang or self._status().stale is not mailbox.told_stale:
-                    await self._tell(state, cause)
+                    await self._tell(state, cause, since=mailbox.rang_at if rang else time.monotonic())
                     spoke = time.monotonic()
                 mailbox.told = told = state
             await self._drain()
@@ -127,7 +132,7 @@ class Watch:
         if known is not None and known.store_id == state.revision.store_id and known.number > state.revision.number:
             state = await self._catch_up(mailbox, known, state)
         up_to_date = known is not None and state.is_current_for(known)
-        await self._tell(state, None if up_to_date else _first_cause(known, state))
+        await self._tell(state, None if up_to_date else _first_cause(known, state), since=time.monotonic())
         return state
 
     async def _catch_up(self, mailbox: Mailbox, known: Revision, state: State) -> State:
@@ -144,7 +149,7 @@ class Watch:
             ) from None
         return mailbox.take() or state
 
-    async def _tell(self, state: State, cause: Cause | None) -> None:
+    async def _tell(self, state: State, cause: Cause | None, *, since: float) -> None:
         """Sends the active provider because of ``cause``, or without one a heartbeat."""
         with_credential = self._wish.with_credential
         encoded = (
@@ -152,7 +157,7 @@ class Watch:
             if cause is None
             else state.encoded(("watch", cause, with_credential), lambda: _encode(state, cause, with_credential))
         )
-        await self._send(encoded)
+        await self._send(encoded, since)
         self._mailbox.delivered(state, cause)
 
     async def _drain(self) -> None:
@@ -162,7 +167,7 @@ class Watch:
         message = pb.WatchActiveResponse(drain=pb.Drain(retry_after=retry_after))
         if self._hub.state is not None:
             message.revision.CopyFrom(convert.revision_message(self._hub.state.revision))
-        await self._send(message.SerializeToString())
+        await self._send(message.SerializeToString(), time.monotonic())
         raise Refusal(
             Kind.UNAVAILABLE,
             "DRAINING",
@@ -170,30 +175,35 @@ class Watch:
             metadata={"retry_after_ms": str(retry_after.ToMilliseconds())},
         )
 
-    async def _send(self, encoded: bytes) -> None:
+    async def _send(self, encoded: bytes, since: float) -> None:
         # Protobuf messages concatenate: the shared bytes, then what is different at every moment.
         # https://protobuf.dev/programming-guides/encoding/#last-one-wins
         status = self._status()
         self._mailbox.told_stale = status.stale
-        await self._write(encoded + pb.WatchActiveResponse(source=status).SerializeToString())
+        await self._write(encoded + pb.WatchActiveResponse(source=status).SerializeToString(), since)
 
 
-def bounded_write(context: Context, seconds: float) -> Callable[[bytes], Awaitable[None]]:
-    """``context.write`` for clients that may have stopped reading.
+def bounded_write(context: Context, seconds: float) -> Callable[[bytes, float], Awaitable[None]]:
+    """``context.write`` for clients that may have stopped reading, or read more slowly than things change.
 
-    On a full flow control window gRPC would wait for ever; this refuses the client after ``seconds``.
+    On a full flow control window gRPC would wait for ever; this refuses the client after ``seconds``. They are counted
+    from when there was something to send, so that one message after the other, each just in time, is none.
     """
+    least = min(seconds, _LEAST_FOR_A_WRITE)
 
-    async def write(encoded: bytes) -> None:
+    async def write(encoded: bytes, since: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(since + seconds - time.monotonic(), least)):
                 await context.write(encoded)
         except TimeoutError:
             raise Refusal(
                 Kind.UNAVAILABLE,
                 "WATCHER_STALLED",
-                f"the watcher has read nothing for {seconds:g} s; come back",
+                f"the watcher has not taken what is new for {seconds:g} s; come back",
             ) from None
+        except grpc.aio.InternalError:
+            # What gRPC makes of a client that goes in the middle of a message, before it cancels the call.
+            raise asyncio.CancelledError from None
 
     return write
 
