@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -36,6 +39,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.enable_http_proxy", 0),
 )
 
+# Seconds that a watch waits for more than one daemon to be connected: at most, and at least after the first.
+_SETTLING = 0.5
+_SHORTEST = 0.05
 
 _ADDRESSES = re.compile(r"(?:dns:(?://[^/?#]*/)?|ipv4:|ipv6:)?([^/?#]+)")
 
@@ -57,6 +63,21 @@ class Channel:
         else:
             self.grpc = grpc.aio.secure_channel(uri, credentials, options=settings)
         self.calls = 0
+        self._settled = not options.has_alternatives
+
+    async def settle(self) -> None:
+        """Lets others connect, too, once the first of several daemons has: otherwise the fastest would have a fleet.
+
+        It gives them as long again as the first one took, half a second in all, and the first time only.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLING):
+                await self.grpc.channel_ready()
+                await asyncio.sleep(max(_SHORTEST, time.monotonic() - began))
 
 
 def target_uri(targets: Sequence[str]) -> str:

@@ -79,12 +79,14 @@ class Connection:
             self._channels.append(Channel(self._options, self.credentials.for_channel()))
 
     @asynccontextmanager
-    async def stub(self) -> AsyncIterator[Any]:
-        """Lends a ProviderServiceStub for one call."""
+    async def stub(self, *, settled: bool = False) -> AsyncIterator[Any]:
+        """Lends a ProviderServiceStub for one call; ``settled`` for one that stays long with the daemon it comes to."""
         self.open()
         channel = self._channels[-1]
         channel.calls += 1
         try:
+            if settled:
+                await channel.settle()
             yield provider_pb2_grpc.ProviderServiceStub(channel.grpc)
         finally:
             channel.calls -= 1

@@ -109,7 +109,7 @@ class Stream:
     async def _watch(self, connection: Connection) -> tuple[errors.RpcError, float]:
         """Runs one stream to its end and returns why it ended and the seconds to wait before the next."""
         try:
-            async with connection.stub() as stub:
+            async with connection.stub(settled=True) as stub:
                 return await self._receive(stub, connection.credentials)
         except grpc.aio.AioRpcError as refusal:
             error: errors.RpcError = errors.from_rpc(refusal, self._options.where, self._options.transport)
