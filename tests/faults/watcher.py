@@ -41,7 +41,8 @@ class Watcher:
 
     Attributes:
         told: Every message.
-        ends: How often a stream ended with which status code.
+        ends: How often a stream ended with which status code, or DRAIN, SILENCE, or NOT_BEGUN: what gRPC cancels in a
+            daemon that ends before its handler runs, see https://github.com/grpc/grpc/issues/41785.
         retries: The seconds that drains asked for.
         shown: All bytes that were received, of the newest message.
     """
@@ -78,11 +79,12 @@ class Watcher:
         async with grpc.aio.insecure_channel(self._address, options=self._options) as channel:
             stub: Any = ProviderServiceStub(channel)
             while True:
-                call = stub.WatchActive(self._request())
+                call, told = stub.WatchActive(self._request()), len(self.told)
                 try:
                     pause = await self._follow(call, backoff)
                 except grpc.aio.AioRpcError as error:
-                    self.ends[error.code().name] += 1
+                    begun = len(self.told) > told or error.code() is not grpc.StatusCode.CANCELLED
+                    self.ends[error.code().name if begun else "NOT_BEGUN"] += 1
                     self.said.add(f"{error.details()} {error.trailing_metadata()}")
                     pause = backoff.next()
                 except TimeoutError:

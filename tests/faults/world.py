@@ -141,8 +141,9 @@ class World:
             for failed in load.failures
             if failed.code not in _EXCUSED and (failed.code, failed.said) != _NOT_BEGUN
         ]
+        problems += [f"{name}: {found}" for name, log in self.logs.items() for found in unexpected(log)]
         ends = {code for watcher in load.watchers for code in watcher.ends}
-        problems += [f"a stream ended with {code}" for code in ends - {"UNAVAILABLE", "DRAIN", "SILENCE"}]
+        problems += [f"a stream ended with {code}" for code in ends - {"UNAVAILABLE", "DRAIN", "SILENCE", "NOT_BEGUN"}]
         return problems
 
     async def _places(self, load: Load) -> dict[str, bytes]:
@@ -239,6 +240,11 @@ def descriptors_of(pid: int) -> int:
 def fresh_address() -> str:
     """An address that nobody has."""
     return f"127.0.0.1:{free_port()}"
+
+
+def unexpected(log: bytes) -> list[str]:
+    """What a daemon did not know how to deal with, by its log: whatever has a traceback."""
+    return [line for line in log.decode(errors="replace").splitlines() if "Traceback (most recent call last)" in line]
 
 
 async def _end(task: asyncio.Task[None]) -> None:
