@@ -15,7 +15,7 @@ up: .venv/.run ## run the daemon on an embedded PostgreSQL, on 127.0.0.1:50051
 
 test: .venv/.dev ## run the whole suite
 	@# The suite starts a thousand programs: where compiled modules are not kept, each of them would compile its own.
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile -p tests.abuse.report -p tests.faults.plugin
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -p tests.abuse.report -p tests.faults.plugin
 
 model: .venv/.dev ## compare providerd with a model of it at length: 600 examples of 30 steps, some ten minutes
 	@PROVIDERD_MODEL=full $(BIN)/pytest tests/model

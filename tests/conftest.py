@@ -22,6 +22,9 @@ from tests.disks import Disk, small_disk
 
 TEMPLATE = "template_providerd"
 
+# The directories whose tests wait for most of their time, or take long each.
+_WAITING = {"model", "faults", "e2e", "abuse"}
+
 _numbers = itertools.count(1)
 
 
@@ -30,6 +33,19 @@ def pytest_configure() -> None:
     # https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_12
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files of tests that wait, beside files of tests that compute: processors are busy, and nobody is left with a long
+    # one when all others are done.
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if path.parent.name in _WAITING]
+    computing = [path for path in files if path.parent.name not in _WAITING]
+    pairs = itertools.chain.from_iterable(itertools.zip_longest(waiting, computing))
+    items[:] = [item for path in pairs if path is not None for item in files[path]]
 
 
 class Psql(Protocol):

@@ -11,7 +11,6 @@ import click
 
 from providerd.cli.output import print_json, print_table
 from providerd.secret import Secret
-from providerd_server import app
 from providerd_server import migrate as migrations
 from providerd_server.databases import data_dir_option, database, embedded
 from providerd_server.errors import ConfigurationError
@@ -132,6 +131,9 @@ def psql(data_dir: Path | None, arguments: tuple[str, ...]) -> None:
 
 
 def _serve(settings: Settings, url: Secret, security: Security, *, migrate_first: bool) -> None:
+    # The daemon is most of the program, and nothing to the other commands of this module.
+    from providerd_server import app
+
     if migrate_first:
         run(migrations.up(url.reveal(), Trust.of(settings)))
     run(app.serve(settings, url, security))

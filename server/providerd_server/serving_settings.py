@@ -80,7 +80,7 @@ class ServingSettings(BaseSettings):
         default=None, description="Where to serve metrics to Prometheus over HTTP, as 127.0.0.1:9464. Default: nowhere."
     )
     stale_after: Seconds = Field(default=10.0, description="Seconds unverified after which answers are marked stale.")
-    watch_write_timeout: Seconds = Field(default=10.0, description="Seconds from a change until a watcher must have taken it.")
+    watch_write_timeout: Seconds = Field(default=10.0, description="Seconds until a watcher must have taken a change.")
     shutdown_grace: Seconds = Field(default=3.0, description="Seconds that running calls get to finish at shutdown.")
     max_request_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 26, description="Largest request accepted.")
     max_metadata_bytes: int = Field(default=1 << 17, ge=8192, le=1 << 20, description="Most metadata of one call.")
