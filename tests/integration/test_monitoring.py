@@ -14,7 +14,8 @@ import pytest
 import yaml
 from access import AccessFile, bearer
 from scripts.reference import refusals
-from serving import free_port
+from serving import free_port, serving
+from sidecars import sidecar_of
 
 from providerd.v1 import provider_pb2 as pb
 from providerd.v1.provider_pb2_grpc import ProviderServiceStub
@@ -36,9 +37,6 @@ OF_EVERY_TARGET = {"job", "instance"}
 
 # Shown by the library, of the process.
 OF_THE_LIBRARY = ("process_", "python_")
-
-# Shown by who has an upstream.
-OF_SIDECARS = {"providerd_upstream_changes_total"}
 
 # The kinds of refusal that are for who asks.
 DENIED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
@@ -100,7 +98,7 @@ def _choices(matcher: Any) -> tuple[str, ...]:
 
 @pytest.fixture
 async def shown(database: str, tmp_path: Path) -> Scrape:
-    """What a daemon with TLS and authentication shows after some of everything."""
+    """What a daemon with TLS and authentication shows after some of everything, and besides it a sidecar."""
     access, authority = AccessFile(tmp_path / "access.json"), Authority(tmp_path)
     token, metrics = access.token("admin", "admin"), f"127.0.0.1:{free_port()}"
     async with (
@@ -115,7 +113,10 @@ async def shown(database: str, tmp_path: Path) -> Scrape:
                 await stub.SwitchProvider(pb.SwitchProviderRequest(provider_name=name), metadata=bearer(token))
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.ListProviders(pb.ListProvidersRequest())
-        return await scrape(metrics)
+        daemon_shows = await scrape(metrics)
+    async with serving(database) as plain, sidecar_of(plain.address, metrics_listen=metrics) as sidecar:
+        await sidecar.watch().read()
+        return Scrape({**daemon_shows.samples, **(await scrape(metrics)).samples})
 
 
 async def test_what_is_asked_for_is_there(shown: Scrape) -> None:
@@ -147,7 +148,7 @@ async def test_what_is_asked_for_is_there(shown: Scrape) -> None:
 async def test_all_that_is_shown_is_in_the_reference(shown: Scrape) -> None:
     documented = set(re.findall(r"^\| `(\w+)`", REFERENCE.read_text(), re.MULTILINE))
     found = {re.sub("_(bucket|count|sum)$", "", name) for name in shown.names if not name.startswith(OF_THE_LIBRARY)}
-    assert found == documented - OF_SIDECARS
+    assert found == documented
 
 
 def test_all_reasons_are_shown_before_anything_happens_for_them() -> None:
