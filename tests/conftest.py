@@ -22,8 +22,8 @@ from tests.disks import Disk, small_disk
 
 TEMPLATE = "template_providerd"
 
-# The directories whose tests wait for most of their time, or take long each.
-_WAITING = {"model", "faults", "e2e", "abuse"}
+# The directories whose tests wait for most of their time, or are one long test.
+_WAITING = {"model", "faults", "e2e"}
 
 _numbers = itertools.count(1)
 
