@@ -6,7 +6,7 @@ import asyncio
 import copy
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
 
@@ -15,7 +15,7 @@ from providerd.backoff import Backoff
 from providerd.channel import Channel
 from providerd.credentials import Credentials
 from providerd.horizon import Horizon
-from providerd.provider import Revision
+from providerd.provider import Revision, SourceStatus
 from providerd.stream import being_cancelled
 from providerd.tracing import tracing_of
 from providerd.v1 import provider_pb2_grpc
@@ -32,8 +32,35 @@ _FOR_ANOTHER = frozenset({"NOT_READY", "STORE_UNREACHABLE"})
 # How often a call is made at most, where there may be several daemons: each time round_robin goes to the next one.
 _TRIES = 3
 
+# Those whose answer tells a revision that the database has just had.
+_WRITES = frozenset({"SwitchProvider", "UpsertProvider", "DeleteProvider", "RollbackProvider", "ApplyConfiguration"})
+
+# Seconds for asking others where there is an answer already, though an old one.
+_SECOND_OPINION = 0.5
+
 # The longest first pause, in seconds, of who waits for daemons to catch up.
 _PAUSE = 0.02
+
+
+class Budget:
+    """What one call may still use.
+
+    Attributes:
+        tries: How many daemons may be asked.
+    """
+
+    def __init__(self, tries: int, seconds: float) -> None:
+        self.tries = tries
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until it has to have an answer."""
+        return self._end - time.monotonic()
+
+    def shorten(self, seconds: float) -> None:
+        """Lets it go on for so long at most."""
+        self._end = min(self._end, time.monotonic() + seconds)
 
 
 class Connection:
@@ -105,33 +132,65 @@ class Connection:
             RpcError: It failed.
             ClosedError: The client is or was closed.
         """
-        end, pauses = time.monotonic() + self._options.timeout, Backoff(_PAUSE)
+        budget = Budget(self._tries, self._options.timeout)
         try:
-            for more in reversed(range(self._tries)):
-                asked = time.monotonic()
-                try:
-                    answer = await self._once(method, request, take, end - asked)
-                except errors.UnavailableError as refusal:
-                    if not more or refusal.reason not in _FOR_ANOTHER:
-                        raise
-                    continue
-                if not current or self._horizon.takes(answer, asked):
-                    break
-                if more:
-                    await asyncio.sleep(pauses.next())
-            else:
-                answer.source.stale = True
+            if current:
+                return await self._current(method, request, budget)
+            answer = await self._answer(method, request, take, budget)
         finally:
             del request  # for the same reason as below
-        if not current and "revision" in answer.DESCRIPTOR.fields_by_name:
+        if method in _WRITES and answer.HasField("revision"):
             self._horizon.see(Revision.from_proto(answer.revision))
         return answer
+
+    async def _current(self, method: str, request: Any, budget: Budget) -> Any:
+        """Asks until a daemon has all that was seen; one that says that there is nothing may just not have it yet."""
+        pauses, behind = Backoff(_PAUSE), cast(Any, None)
+        try:
+            while budget.tries:
+                asked = time.monotonic()
+                try:
+                    answer = await self._answer(method, request, None, budget)
+                except errors.NotFoundError as missing:
+                    missing.__traceback__ = None  # for the same reason as below
+                    answer = missing
+                except (errors.UnavailableError, errors.DeadlineExceededError):
+                    if behind is None:
+                        raise
+                    break
+                told = _told_by(answer)
+                if told is None or self._horizon.takes(told[0], asked - told[1]):
+                    return _given(answer)
+                behind = answer
+                budget.shorten(_SECOND_OPINION)
+                if budget.tries:
+                    await asyncio.sleep(pauses.next())
+            if not isinstance(behind, errors.NotFoundError):
+                behind.source.stale = True
+            return _given(behind)
+        finally:
+            del request
+
+    async def _answer(
+        self, method: str, request: Any, take: Callable[[Any], Awaitable[Any]] | None, budget: Budget
+    ) -> Any:
+        """Asks until a daemon has its database."""
+        try:
+            while True:
+                budget.tries -= 1
+                try:
+                    return await self._once(method, request, take, budget.left)
+                except errors.UnavailableError as refusal:
+                    if not budget.tries or refusal.reason not in _FOR_ANOTHER:
+                        raise
+        finally:
+            del request
 
     async def _once(
         self, method: str, request: Any, take: Callable[[Any], Awaitable[Any]] | None, seconds: float
     ) -> Any:
-        self.require_open()
         try:
+            self.require_open()
             async with self.stub() as stub:
                 try:
                     call = getattr(stub, method)(
@@ -141,7 +200,7 @@ class Connection:
                 finally:
                     # Errors may be kept, and shown with local variables: a request may hold a key, a stub holds gRPC.
                     call = None
-                    del request, stub
+                    del stub
         except grpc.aio.AioRpcError as refusal:
             refusal.__traceback__ = None  # for the same reason
             raise errors.from_rpc(refusal, self._options.where, self._options.transport) from None
@@ -151,6 +210,8 @@ class Connection:
                 raise
             self.require_open()
             raise errors.RpcError("the call was cancelled by the other side", code=grpc.StatusCode.CANCELLED) from None
+        finally:
+            del request
         if answer is None:  # what gRPC makes of bytes that are no message
             raise errors.InternalError("the daemon's answer cannot be decoded")
         return answer
@@ -168,6 +229,23 @@ class Connection:
         self._channels = [channel for channel in self._channels if channel not in idle]
         for channel in idle:
             await channel.grpc.close()
+
+
+def _told_by(answer: Any) -> tuple[Revision, float] | None:
+    """The revision that an answer is of, and how many seconds before that was verified; None if it does not say."""
+    if not isinstance(answer, errors.NotFoundError):
+        return Revision.from_proto(answer.revision), SourceStatus.from_proto(answer.source).age
+    said = answer.metadata
+    try:
+        return Revision(said["store_id"], int(said["revision"])), float(said["age_seconds"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _given(answer: Any) -> Any:
+    if isinstance(answer, errors.NotFoundError):
+        raise answer
+    return answer
 
 
 async def first(call: Any) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
-
-from providerd.provider import Revision, SourceStatus
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from providerd.cache import Cache
+    from providerd.provider import Revision
 
 
 class Horizon:
@@ -24,24 +23,23 @@ class Horizon:
         self._since = 0.0
 
     def see(self, revision: Revision) -> None:
-        """Notes what an answer was of, unless something newer of that store was seen."""
+        """Notes what the database is known to have had just now, unless something newer of that store was seen."""
         if self._seen is None or not self._seen.reaches(revision):
             self._seen, self._since = revision, self._clock()
 
-    def takes(self, answer: Any, asked: float) -> bool:
+    def takes(self, revision: Revision, verified: float) -> bool:
         """Notes what an answer is of, and says whether nothing newer was seen.
 
         Args:
-            answer: Of a call that tells what is so now, with a revision and the state of its source.
-            asked: When that call began, by the clock.
+            revision: What it is of.
+            verified: When the database was at that revision at the latest, by the clock.
         """
         if self._cache.revision != self._watched and self._cache.revision is not None:
             self._watched = self._cache.revision
             self.see(self._watched)
-        seen, revision = self._seen, Revision.from_proto(answer.revision)
-        verified = asked - SourceStatus.from_proto(answer.source).age
-        # A database that was looked at since, and has less, was restored.
-        if seen is not None and seen.reaches(revision) and seen != revision and verified <= self._since:
+        seen = self._seen
+        # A database that was looked at since, and has less or is another one, was restored.
+        if seen is not None and not revision.reaches(seen) and verified <= self._since:
             return False
         if seen != revision:
             self._seen, self._since = revision, self._clock()

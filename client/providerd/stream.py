@@ -116,6 +116,7 @@ class Stream:
             if error.code in FATAL_CODES:
                 return error, self._unknown.next()
         except _StaleDaemonError as stale:
+            stale.__traceback__ = None  # it is kept, and holds this stream
             return stale, 0.0
         except StopAsyncIteration:
             error = errors.UnavailableError("the stream ended")

@@ -129,14 +129,15 @@ class Watch:
         if state is None:
             raise not_ready()
         known = self._wish.known
-        if known is not None and known.store_id == state.revision.store_id and known.number > state.revision.number:
+        if known is not None and _is_news_of(known, state):
             state = await self._catch_up(mailbox, known, state)
         up_to_date = known is not None and state.is_current_for(known)
         await self._tell(state, None if up_to_date else _first_cause(known, state), since=time.monotonic())
         return state
 
     async def _catch_up(self, mailbox: Mailbox, known: Revision, state: State) -> State:
-        # The client heard more from another daemon, or the store was restored: only a fresh read can tell.
+        # The client heard more from another daemon, or the store was restored, for it or for us: only a fresh read can
+        # tell which of both is the past.
         try:
             async with asyncio.timeout(_CATCH_UP):
                 await self._verify()
@@ -209,9 +210,12 @@ def bounded_write(context: Context, seconds: float) -> Callable[[bytes, float], 
 
 
 def _first_cause(known: Revision | None, state: State) -> Cause:
-    if known is not None and (known.store_id != state.revision.store_id or known.number > state.revision.number):
-        return Cause.RESYNC
-    return Cause.INITIAL
+    return Cause.RESYNC if known is not None and _is_news_of(known, state) else Cause.INITIAL
+
+
+def _is_news_of(known: Revision, state: State) -> bool:
+    """Whether it is not in the state's past: of another store, or later."""
+    return known.store_id != state.revision.store_id or known.number > state.revision.number
 
 
 def _encode(state: State, cause: Cause, with_credential: bool) -> bytes:

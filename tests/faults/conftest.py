@@ -1,4 +1,4 @@
-"""The rig's PostgreSQL, and worlds on it."""
+"""The rig's PostgreSQL, worlds on it, and two daemons of which one can be cut off."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -7,9 +7,11 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.cluster import Cluster, running_cluster
+from tests.faults.proxy import Proxy, proxy_to
 from tests.faults.report import REPORT, Report
 from tests.faults.scale import FULL
-from tests.faults.world import World, world_on
+from tests.faults.several import clients_of, is_current, status
+from tests.faults.world import World, until, world_on
 from tests.integration.database_server import server_directory
 
 _HOUR = 3600
@@ -51,3 +53,21 @@ async def world(bare: World) -> AsyncIterator[World]:
     async with bare.daemon() as daemon:
         await bare.seed(daemon.address)
         yield bare
+
+
+@pytest_asyncio.fixture
+async def link(bare: World) -> AsyncIterator[Proxy]:
+    """The way of one daemon to the database."""
+    async with proxy_to(bare.cluster.socket) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def pair(bare: World, link: Proxy) -> AsyncIterator[list[str]]:
+    """The addresses of two daemons, the second of which is behind the link."""
+    async with bare.daemon() as first, bare.daemon(bare.url(link.address)) as second:
+        await bare.seed(first.address)
+        newest = (await status(first.address)).revision.number
+        async with clients_of(second.address, count=1) as [client]:
+            await until(lambda: is_current(client, newest), 10)
+        yield [first.address, second.address]

@@ -1,44 +1,44 @@
 """Several daemons: clients spread over them, go on with the others where one falls out, and never go back."""
 
 import asyncio
-import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack
 
-import grpc
-import pytest_asyncio
+import pytest
 
-from providerd import ActiveProvider, Client, DaemonStatus, State, UnavailableError
-from tests.daemon import PROVIDERD, DaemonProcess, clean_environment
+from providerd import (
+    Client,
+    ProviderdError,
+    State,
+)
+from providerd.cache import Cache
+from tests.daemon import DaemonProcess
 from tests.dns import name_server
 from tests.faults.load import PROVIDERS
 from tests.faults.proxy import Proxy, proxy_to
+from tests.faults.several import (
+    CLIENTS,
+    clients_of,
+    is_current,
+    status,
+    switch,
+    until_watched,
+    watchers_at,
+)
 from tests.faults.world import World, fresh_address, until
 from tests.sidecar import running_sidecar
 
-_CLIENTS = 12
 
+async def test_clients_leave_a_daemon_that_lost_its_database(
+    link: Proxy, pair: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[ProviderdError] = []
+    lost = Cache.lost
 
-@pytest_asyncio.fixture
-async def link(bare: World) -> AsyncIterator[Proxy]:
-    """The way of one daemon to the database."""
-    async with proxy_to(bare.cluster.socket) as proxy:
-        yield proxy
+    def noted(cache: Cache, error: ProviderdError) -> None:
+        reasons.append(error)
+        lost(cache, error)
 
-
-@pytest_asyncio.fixture
-async def pair(bare: World, link: Proxy) -> AsyncIterator[list[str]]:
-    """The addresses of two daemons, the second of which is behind the link."""
-    async with bare.daemon() as first, bare.daemon(bare.url(link.address)) as second:
-        await bare.seed(first.address)
-        newest = (await status(first.address)).revision.number
-        async with clients_of(second.address, count=1) as [client]:
-            await until(lambda: is_current(client, newest), 10)
-        yield [first.address, second.address]
-
-
-async def test_clients_leave_a_daemon_that_lost_its_database(link: Proxy, pair: list[str]) -> None:
+    monkeypatch.setattr(Cache, "lost", noted)
     async with clients_of(*pair) as clients:
         told: list[list[int]] = [[] for _ in clients]
         for client, numbers in zip(clients, told, strict=True):
@@ -48,12 +48,14 @@ async def test_clients_leave_a_daemon_that_lost_its_database(link: Proxy, pair: 
         link.hold()
         newest = await switch(pair[0])
         await until(lambda: all(is_current(client, newest) for client in clients), 30)
-        await until_watched(pair, [_CLIENTS, 0])
+        await until_watched(pair, [CLIENTS, 0])
         link.release()
         newest = await switch(pair[0])
         await until(lambda: all(is_current(client, newest) for client in clients), 10)
         # Whoever found a fresh one stays there.
-        await until_watched(pair, [_CLIENTS, 0])
+        await until_watched(pair, [CLIENTS, 0])
+    assert reasons
+    assert all(error.__traceback__ is None for error in reasons), "an error that is kept holds a stream, and gRPC"
     assert all(numbers == sorted(numbers) for numbers in told)
 
 
@@ -89,36 +91,6 @@ async def test_where_all_lost_their_database_clients_serve_what_they_have(bare: 
             await until(lambda: all(is_current(client, newest) for client in clients), 30)
 
 
-async def test_calls_go_past_a_daemon_that_never_saw_its_database(world: World, tmp_path: Path) -> None:
-    [daemon] = world.daemons
-    with never_ready(tmp_path) as address:
-        async with Client(daemon.address, address, watch=False) as client:
-            await until_connected(address)
-            for number in range(20):
-                assert (await client.get("alpha")).provider_name == "alpha"
-                await client.switch(PROVIDERS[number % 2])
-        async with clients_of(daemon.address, address) as clients:
-            assert {client.state for client in clients} == {State.READY}
-
-
-async def test_what_is_so_now_never_goes_back(link: Proxy, pair: list[str]) -> None:
-    link.hold()
-    async with Client(*pair, watch=False) as client:
-        await client.get_active()
-        newest = await switch(pair[0])
-        # From whoever answers first what a daemon that is behind does not know yet.
-        while (await client.get_active()).revision.number < newest:
-            pass
-        for _ in range(20):
-            answer = await client.get_active()
-            assert answer.revision.number == newest
-            assert not client.source.stale
-    async with Client(*pair, heartbeat_interval=1) as watching:
-        await until(lambda: watching.revision.number == newest, 30)
-        assert {(await watching.get_active()).revision.number for _ in range(20)} == {newest}
-    link.release()
-
-
 async def test_clients_of_a_daemon_that_is_behind_keep_what_they_have(
     bare: World, link: Proxy, pair: list[str]
 ) -> None:
@@ -141,16 +113,29 @@ async def test_clients_of_a_daemon_that_is_behind_keep_what_they_have(
     assert all(numbers == sorted(numbers) for numbers in told)
 
 
-async def test_where_all_are_behind_the_answer_is_marked_stale(bare: World, link: Proxy, pair: list[str]) -> None:
-    link.hold()
-    async with Client(*pair, watch=False) as client:
-        newest = (await client.switch(await somebody_else(pair[0]))).revision.number
+async def test_nobody_goes_back_to_a_store_that_was_restored(bare: World, link: Proxy, pair: list[str]) -> None:
+    async with clients_of(*pair) as clients, Client(*pair, watch=False) as client:
+        assert (await watchers_at(*pair))[1] > 0, "nobody is at the one that is cut off"
+        old = (await client.get_active()).revision.store_id
+        link.hold()
+        await bare.cluster.execute(bare.name, "UPDATE llm_provider_store SET store_id = gen_random_uuid()")
+        await until(lambda: all(each.revision.store_id != old and each.state is State.READY for each in clients), 30)
+        new = clients[0].revision.store_id
+        while (await client.get_active()).revision.store_id == old:
+            pass
+        for _ in range(20):
+            answer = await client.get_active()
+            assert answer.revision.store_id == new
+            assert client.source is not None
+            assert not client.source.stale
         await asyncio.to_thread(bare.daemons[0].kill)
-        answer = await until_answered(client)
-        assert answer.revision.number < newest
-        assert client.source is not None
-        assert client.source.stale
-    link.release()
+        await until(lambda: all(each.state is State.STALE for each in clients), 10)
+        for _ in range(50):
+            assert {each.revision.store_id for each in clients} == {new}
+            await asyncio.sleep(0.1)
+        link.release()
+        await until(lambda: all(each.state is State.READY for each in clients), 15)
+        assert {each.revision.store_id for each in clients} == {new}
 
 
 async def test_clients_spread_over_all(bare: World) -> None:
@@ -191,88 +176,3 @@ async def test_clients_of_a_name_spread_and_follow_it_elsewhere(bare: World) -> 
             counts = await watchers_at(*(daemon.address for daemon in after))
             assert sum(counts) == 20
             assert min(counts) > 0
-
-
-@asynccontextmanager
-async def clients_of(*targets: str, count: int = _CLIENTS) -> AsyncIterator[list[Client]]:
-    """So many clients, each with connections of its own."""
-    async with AsyncExitStack() as stack:
-        clients = [Client(*targets, heartbeat_interval=1) for _ in range(count)]
-        await asyncio.gather(*(stack.enter_async_context(client) for client in clients))
-        yield clients
-
-
-@contextmanager
-def never_ready(directory: Path) -> Iterator[str]:
-    """A daemon whose database is nowhere; yields its address."""
-    address = fresh_address()
-    environment = {"SUPABASE_DB_URL": "postgresql://nobody@127.0.0.1:1/none", "PROVIDERD_LISTEN": address}
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [PROVIDERD, "serve"],
-            env={**clean_environment(), **environment, "PROVIDERD_DEV": "true"},
-            cwd=directory,
-            stderr=log,
-        )
-    try:
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-async def until_connected(address: str) -> None:
-    """Returns once somebody listens there."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 20)
-
-
-async def until_answered(client: Client) -> ActiveProvider:
-    """What it is told once it has noticed that a daemon is gone."""
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(UnavailableError):
-                return await client.get_active()
-
-
-async def switch(address: str) -> int:
-    """Makes somebody else the active provider; returns the revision."""
-    async with Client(address, watch=False) as client:
-        return (await client.switch(await somebody_else(address))).revision.number
-
-
-async def somebody_else(address: str) -> str:
-    """The name of a provider that is not active."""
-    async with Client(address, watch=False) as client:
-        active = (await client.get_active()).provider.provider_name
-        return next(name for name in PROVIDERS if name != active)
-
-
-async def status(address: str) -> DaemonStatus:
-    """How the daemon there is."""
-    async with Client(address, watch=False) as client:
-        return await client.get_status()
-
-
-async def watchers_at(*addresses: str) -> list[int]:
-    """How many watch each of these daemons."""
-    counts = []
-    for address in addresses:
-        watchers = (await status(address)).watchers
-        counts.append(watchers.current + watchers.behind + watchers.starting)
-    return counts
-
-
-async def until_watched(addresses: Sequence[str], counts: list[int]) -> None:
-    """Returns once so many watch each of these daemons: one that was left notices it a moment later."""
-    found = None
-    with suppress(TimeoutError):
-        async with asyncio.timeout(5):
-            while (found := await watchers_at(*addresses)) != counts:
-                await asyncio.sleep(0.1)
-    assert found == counts
-
-
-def is_current(client: Client, number: int) -> bool:
-    """Whether it has this revision, and trusts it."""
-    return client.revision is not None and client.revision.number >= number and client.state is State.READY

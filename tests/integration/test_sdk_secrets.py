@@ -137,6 +137,8 @@ async def test_no_error_shows_a_secret(server: ScriptedServer, files: Files) -> 
         await server.stop()
         with fails(providerd.UnavailableError):
             await client.upsert({"provider_name": "groq"}, api_key=Secret(NEW_KEY))
+    with fails(providerd.ClosedError):
+        await client.upsert({"provider_name": "groq"}, api_key=Secret(NEW_KEY))
     for broken in ("", "{0} {1}", "{0}\n{1}", "{0}é"):
         files.break_token(broken.format(TOKEN, OTHER_TOKEN))
         with fails(ValueError):

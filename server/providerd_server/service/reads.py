@@ -10,10 +10,11 @@ from google.protobuf.message import Message
 from providerd.v1 import provider_pb2 as pb
 from providerd_server import convert
 from providerd_server.access import current
-from providerd_server.errors import Kind, Refusal, invalid, not_found, not_ready
+from providerd_server.errors import Kind, Refusal, invalid, not_ready
 from providerd_server.hub import Hub, State
 from providerd_server.rpc import Context, Handler, streaming, unary
 from providerd_server.service.paging import fitting, make_token, page_size, read_token
+from providerd_server.snapshot import Revision, StoredProvider
 from providerd_server.source import Source
 from providerd_server.validation import name_violations
 from providerd_server.watch import Watch, Wish, bounded_write
@@ -51,8 +52,23 @@ class Reads:
         if request.include_credential:
             self._require_key_access()
         state = self._state()
+        active = state.snapshot.active
+        if active is None:
+            raise Refusal(
+                Kind.NOT_FOUND,
+                "NO_ACTIVE_PROVIDER",
+                "no provider is active; switch to one",
+                # As answers say it: clients may know more from another daemon.
+                metadata={
+                    "store_id": state.revision.store_id,
+                    "revision": str(state.revision.number),
+                    "age_seconds": self._age(),
+                },
+            )
         with_credential = request.include_credential
-        encoded = state.encoded(("get", with_credential), lambda: _encode_active(state, with_credential))
+        encoded = state.encoded(
+            ("get", with_credential), lambda: _encode_active(active, state.revision, with_credential)
+        )
         return encoded + pb.GetActiveProviderResponse(source=self._status()).SerializeToString()
 
     async def watch_active(self, request: pb.WatchActiveRequest, context: Context) -> None:
@@ -72,9 +88,20 @@ class Reads:
         if violations := name_violations(request.provider_name):
             raise invalid(violations)
         state = self._state()
-        provider = state.snapshot.providers.get(request.provider_name)
+        provider_name = request.provider_name
+        provider = state.snapshot.providers.get(provider_name)
         if provider is None:
-            raise not_found(request.provider_name)
+            raise Refusal(
+                Kind.NOT_FOUND,
+                "PROVIDER_NOT_FOUND",
+                f"provider {provider_name!r} not found; list the providers to see the names",
+                metadata={
+                    "provider_name": provider_name,
+                    "store_id": state.revision.store_id,
+                    "revision": str(state.revision.number),
+                    "age_seconds": self._age(),
+                },
+            )
         encoded = state.encoded(
             ("provider", provider.provider_name),
             lambda: pb.GetProviderResponse(
@@ -110,23 +137,18 @@ class Reads:
             raise not_ready()
         return self._hub.state
 
+    def _age(self) -> str:
+        return f"{self._source.age:.3f}"
+
     def _status(self) -> pb.SourceStatus:
         age = self._source.age
         stale = self._source.is_stale or age > self._stale_after or self._hub.is_behind
         return convert.source_status(age, stale=stale)
 
 
-def _encode_active(state: State, with_credential: bool) -> bytes:
-    active = state.snapshot.active
-    if active is None:
-        raise Refusal(
-            Kind.NOT_FOUND,
-            "NO_ACTIVE_PROVIDER",
-            "no provider is active; switch to one",
-            metadata={"revision": str(state.revision.number)},
-        )
+def _encode_active(active: StoredProvider, revision: Revision, with_credential: bool) -> bytes:
     response = pb.GetActiveProviderResponse(
-        provider=convert.provider_message(active), revision=convert.revision_message(state.revision)
+        provider=convert.provider_message(active), revision=convert.revision_message(revision)
     )
     if with_credential:
         credential = convert.credential_message(active)
