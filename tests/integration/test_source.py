@@ -1,12 +1,14 @@
 """Following PostgreSQL through what goes wrong: nothing is missed, and staleness is said."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from providerd.secret import Secret
 from providerd_server.embedded import EmbeddedPostgres
@@ -200,6 +202,27 @@ async def test_what_nobody_foresaw_does_not_end_the_source(database: str, monkey
     monkeypatch.setattr(PostgresSource, "_snapshot", failing)
     async with following(database) as (_, hub):
         await until(lambda: hub.state is not None)
+
+
+async def test_a_connection_that_is_given_up_in_the_middle_of_a_read_is_a_lost_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = iter(range(8))
+    snapshot = PostgresSource._snapshot
+
+    async def given_up(self: PostgresSource, connection: asyncpg.Connection) -> object:
+        for attempt in attempts:
+            asyncio.get_running_loop().call_later(0.005 + attempt / 5000, self.reconnect)
+            # Each of them is prepared first, so that there are several steps to be given up in.
+            for turn in itertools.count():
+                await connection.fetchrow(f"SELECT {turn}")
+        return await snapshot(self, connection)
+
+    monkeypatch.setattr(PostgresSource, "_snapshot", given_up)
+    with capture_logs() as lines:
+        async with following(database) as (_, hub):
+            await until(lambda: hub.state is not None, 30)
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
 
 
 async def test_verify_returns_only_after_a_read_that_began_later(database: str) -> None:

@@ -18,7 +18,7 @@ from providerd_server.source import Condition, Publish
 from providerd_server.source.listener import Listener
 from providerd_server.source.schema import SchemaError, check_schema
 from providerd_server.source.trouble import Trouble, summary
-from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database
+from providerd_server.store.database import CONNECTION_ERRORS, Connection, Database, lost_if_terminated
 from providerd_server.store.keys import Keys
 from providerd_server.store.rows import SELECT_LIST, provider_from_row
 from providerd_server.store.statement_logging import logging_warnings
@@ -120,19 +120,20 @@ class PostgresSource:
     async def _follow(self, publish: Publish, backoff: Backoff) -> None:
         connection = self._reader = await self._database.connect()
         try:
-            await self._warn(connection)
-            self._must_read = True
-            check_at = time.monotonic()
-            hinted = True
-            while True:
-                # Nobody announces that a trigger was disabled, nor what is changed meanwhile.
-                if time.monotonic() >= check_at:
-                    await check_schema(connection)
-                    check_at = time.monotonic() + self._poll_interval
-                if await self._read(connection, publish) and not hinted:
-                    self._counts["polled"] += 1
-                backoff.reset()
-                hinted = await self._rest()
+            with lost_if_terminated(connection):
+                await self._warn(connection)
+                self._must_read = True
+                check_at = time.monotonic()
+                hinted = True
+                while True:
+                    # Nobody announces that a trigger was disabled, nor what is changed meanwhile.
+                    if time.monotonic() >= check_at:
+                        await check_schema(connection)
+                        check_at = time.monotonic() + self._poll_interval
+                    if await self._read(connection, publish) and not hinted:
+                        self._counts["polled"] += 1
+                    backoff.reset()
+                    hinted = await self._rest()
         finally:
             self._reader = None
             connection.terminate()

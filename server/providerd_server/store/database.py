@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -124,21 +124,28 @@ async def acquired(pool: Pool, *, wait: float, limit: float) -> AsyncIterator[Co
     its transaction, would wait for the same silence.
     """
     connection = await pool.acquire(timeout=wait)
-    given_up = False
-
-    def give_up() -> None:
-        nonlocal given_up
-        given_up = True
-        connection.terminate()
-
-    watchdog = asyncio.get_running_loop().call_later(limit, give_up)
+    watchdog = asyncio.get_running_loop().call_later(limit, connection.terminate)
     try:
-        yield connection
-    except AttributeError as error:
-        # What asyncpg makes of a connection that is terminated between two steps of one statement.
-        if given_up:
-            raise TimeoutError(f"the connection was in use for {limit:g} s") from error
-        raise
+        with lost_if_terminated(connection):
+            yield connection
     finally:
         watchdog.cancel()
         await pool.release(connection, timeout=1)
+
+
+@contextmanager
+def lost_if_terminated(connection: Connection) -> Iterator[None]:
+    """Has what a block does fail as on a lost connection where the connection is terminated from outside.
+
+    Between two steps of one statement asyncpg has let go of its protocol by then, and raises AttributeError.
+
+    Raises:
+        CONNECTION_ERRORS: It was terminated.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        # One of a pool is no longer the block's once it is terminated, and says so by an error of a connection itself.
+        if connection.is_closed():
+            raise asyncpg.ConnectionDoesNotExistError("the connection was terminated") from error
+        raise
