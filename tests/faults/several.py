@@ -4,11 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from providerd import (
-    Client,
-    DaemonStatus,
-    State,
-)
+from providerd import Client, DaemonStatus, State
 from tests.faults.load import PROVIDERS
 
 # How many there are unless a test says otherwise.

@@ -10,14 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from providerd import (
-    ActiveProvider,
-    Client,
-    DeadlineExceededError,
-    NotFoundError,
-    State,
-    UnavailableError,
-)
+from providerd import ActiveProvider, Client, DeadlineExceededError, NotFoundError, State, UnavailableError
 from tests.abuse.world import provider
 from tests.daemon import PROVIDERD, clean_environment
 from tests.faults.load import PROVIDERS
@@ -43,9 +36,7 @@ async def test_what_is_so_now_never_goes_back(link: Proxy, pair: list[str]) -> N
     async with Client(*pair, watch=False) as client:
         await client.get_active()
         newest = await switch(pair[0])
-        # From whoever answers first what a daemon that is behind does not know yet.
-        while (await client.get_active()).revision.number < newest:
-            pass
+        await until_told(client, newest)
         for _ in range(20):
             answer = await client.get_active()
             assert answer.revision.number == newest
@@ -60,8 +51,7 @@ async def test_what_is_so_now_never_goes_back_after_a_dry_run(link: Proxy, pair:
     link.hold()
     async with Client(*pair, watch=False) as client:
         newest = await switch(pair[0])
-        while (await client.get_active()).revision.number < newest:
-            pass
+        await until_told(client, newest)
         await client.switch(await somebody_else(pair[0]), validate_only=True)
         for _ in range(20):
             assert (await client.get_active()).revision.number == newest
@@ -111,8 +101,7 @@ async def test_a_daemon_that_hangs_does_not_take_away_an_answer(bare: World, lin
     link.hold()
     async with Client(*pair, watch=False) as client:
         newest = await switch(pair[0])
-        while (await client.get_active()).revision.number < newest:
-            pass
+        await until_told(client, newest)
         os.kill(bare.daemons[0].pid, signal.SIGSTOP)
         try:
             told = []
@@ -155,6 +144,13 @@ async def refuses(call: Callable[[], Awaitable[object]]) -> bool:
     except NotFoundError:
         return True
     return False
+
+
+async def until_told(client: Client, number: int) -> None:
+    """Returns once a daemon that has this revision was the one who answered."""
+    async with asyncio.timeout(10):
+        while (await client.get_active()).revision.number < number:
+            pass
 
 
 async def until_connected(address: str) -> None:

@@ -5,25 +5,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from providerd import (
-    Client,
-    ProviderdError,
-    State,
-)
+from providerd import Client, ProviderdError, State
 from providerd.cache import Cache
 from tests.daemon import DaemonProcess
 from tests.dns import name_server
 from tests.faults.load import PROVIDERS
 from tests.faults.proxy import Proxy, proxy_to
-from tests.faults.several import (
-    CLIENTS,
-    clients_of,
-    is_current,
-    status,
-    switch,
-    until_watched,
-    watchers_at,
-)
+from tests.faults.several import CLIENTS, clients_of, is_current, status, switch, until_watched, watchers_at
 from tests.faults.world import World, fresh_address, until
 from tests.sidecar import running_sidecar
 
